@@ -1,0 +1,110 @@
+// The words of an HTTP message as every room speaks them: flat header lists, heads, replies and their well-known rules.
+
+/** Flat list `name, value, name, value, …`; names are lower-case tokens, values are trimmed latin1 strings. */
+export type HeaderList = string[]
+
+/** Body length of a head: `n >= 0` bytes, or `-1` when only the end of the body tells (chunked, or until close). */
+export type BodyLength = number
+
+/** Length not known before the end of the body. */
+export const UNKNOWN_LENGTH = -1
+
+/**
+ * A request as an engine hands it over: already checked against RFC 9112, hop-by-hop fields taken out
+ * (RFC 9110 7.6.1) and framing turned into `bodyLength`, so that nobody downstream can copy framing.
+ */
+export interface RequestHead {
+  /** Any token, case kept (RFC 9110 9.1). */
+  method: string
+  /** The path as it was sent, or that of an absolute-form target; `*` for OPTIONS *. */
+  rawPath: string
+  /** The path as matched and forwarded (http/path.ts); a route or plugin may rewrite it. */
+  path: string
+  /** Bytes after the first `?` (`''` when absent or empty: see `hasQuery`). */
+  query: string
+  /** 0 for HTTP/1.0, 1 for HTTP/1.1. */
+  minor: number
+  /** True when the client's side is TLS. */
+  secure: boolean
+  /** Host with port as the client named it (RFC 9112 3.2.2: an absolute-form target wins); `''` in HTTP/1.0 without one. */
+  host: string
+  /** The peer's IP address, an IPv4-mapped one unmapped. */
+  remoteAddress: string
+  /** Every field but the hop-by-hop and framing ones and Host. Names lower-case. */
+  headers: HeaderList
+  /** Length of the body; 0 when there is none. */
+  bodyLength: BodyLength
+  /** True when some field name holds an underscore: its dashed twin must not be forged (PITFALLS 7). */
+  hasUnderscore: boolean
+  /** True when the client sent `TE: trailers`. */
+  acceptsTrailers: boolean
+}
+
+/** An upstream's answer: framing is in `bodyLength`, hop-by-hop fields are gone. */
+export interface ResponseHead {
+  status: number
+  headers: HeaderList
+  /** Length of the body; for HEAD and 304 what the field said, `-1` when unknown. */
+  bodyLength: BodyLength
+}
+
+/** An answer made by the gateway itself: by a plugin, a `respond` route or an error. */
+export interface Reply {
+  status: number
+  headers: Readonly<HeaderList>
+  body: string | Uint8Array | null
+}
+
+/** Where a request's body comes from. Chunks are borrowed: they are valid only during the call. */
+export interface BodySource {
+  /** Set before the first `resume()`; called with the decoded bytes, `last` on the final call (which may be empty). */
+  onChunk: ((chunk: Uint8Array, last: boolean) => void) | null
+  /** Stop delivering; bytes on the way are kept within the engine's read buffer. */
+  pause(): void
+  /** Begin or go on delivering. The first call sends 100-continue where the client waits for it. */
+  resume(): void
+}
+
+/** The first value of a field in a flat list, or undefined. `name` is lower-case. */
+export function header(list: Readonly<HeaderList>, name: string): string | undefined {
+  for (let i = 0; i < list.length; i += 2) if (list[i] === name) return list[i + 1]
+  return undefined
+}
+
+/** Remove every field of that name in place. `name` is lower-case. */
+export function removeHeader(list: HeaderList, name: string): void {
+  let kept = 0
+  for (let i = 0; i < list.length; i += 2) {
+    if (list[i] === name) continue
+    list[kept] = list[i]
+    list[kept + 1] = list[i + 1]
+    kept += 2
+  }
+  list.length = kept
+}
+
+/** Replace every field of that name by one. `name` is lower-case, `value` free of CR, LF and NUL. */
+export function setHeader(list: HeaderList, name: string, value: string): void {
+  removeHeader(list, name)
+  list.push(name, value)
+}
+
+/** True for methods that may be sent twice (RFC 9110 9.2.2). */
+export function isIdempotent(method: string): boolean {
+  switch (method) {
+    case 'GET':
+    case 'HEAD':
+    case 'PUT':
+    case 'DELETE':
+    case 'OPTIONS':
+    case 'TRACE':
+      return true
+    default:
+      return false
+  }
+}
+
+/** True when an answer with this status to this method carries no content (RFC 9112 6.3). */
+export function isBodiless(method: string, status: number): boolean {
+  return method === 'HEAD' || status === 204 || status === 304
+}

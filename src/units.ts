@@ -1,0 +1,67 @@
+// The scalars of the configuration: durations, sizes, shares and addresses, each one schema, type and text at once.
+import { z } from 'zod'
+
+const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/
+const DURATION_UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+const SIZE = /^(\d+)(B|KiB|MiB|GiB)$/
+const SIZE_UNITS: Record<string, number> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
+const SHARE = /^(\d+(?:\.\d+)?)%$/
+// setTimeout and every wheel below it count in 31 bits.
+const LONGEST = 24 * 24 * 3_600_000
+
+/** Milliseconds of a duration such as `250ms`, `5s`, `1m`, `24h`; NaN when it is none. */
+export function parseDuration(text: string): number {
+  const found = DURATION.exec(text)
+  return found === null ? Number.NaN : Math.round(Number(found[1]) * DURATION_UNITS[found[2]!]!)
+}
+
+/** Bytes of a size such as `64KiB`, `1MiB`; NaN when it is none. */
+export function parseSize(text: string): number {
+  const found = SIZE.exec(text)
+  return found === null ? Number.NaN : Number(found[1]) * SIZE_UNITS[found[2]!]!
+}
+
+/** A duration with its unit; comes out in milliseconds. `least` is the smallest allowed, in milliseconds. */
+export function duration(least = 0) {
+  return z
+    .string({ error: 'a duration with its unit is due, such as 250ms, 5s, 1m or 24h' })
+    .regex(DURATION, { error: 'a duration with its unit is due, such as 250ms, 5s, 1m or 24h', abort: true })
+    .refine(text => parseDuration(text) >= least, { error: `must be at least ${least}ms`, abort: true })
+    .refine(text => parseDuration(text) <= LONGEST, { error: 'must be at most 576h', abort: true })
+    .transform(parseDuration)
+}
+
+/** A size with its unit; comes out in bytes. */
+export function size(least = 0) {
+  return z
+    .string({ error: 'a size with its unit is due, such as 512B, 64KiB or 1MiB' })
+    .regex(SIZE, { error: 'a size with its unit is due, such as 512B, 64KiB or 1MiB', abort: true })
+    .refine(text => parseSize(text) >= least, { error: `must be at least ${least}B`, abort: true })
+    .refine(text => Number.isSafeInteger(parseSize(text)), { error: 'is too large', abort: true })
+    .transform(parseSize)
+}
+
+/** A share such as `50%`; comes out between 0 and 1. */
+export function share() {
+  return z
+    .string({ error: 'a share is due, such as 50%' })
+    .regex(SHARE, { error: 'a share is due, such as 50%', abort: true })
+    .refine(text => Number.parseFloat(text) <= 100, { error: 'must be at most 100%', abort: true })
+    .transform(text => Number.parseFloat(text) / 100)
+}
+
+/** An RFC 9110 token, such as a method or a field name. */
+export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+
+/** A field name, made lower-case. */
+export function fieldName() {
+  return z
+    .string()
+    .regex(TOKEN, { error: 'a header name is due (letters, digits and !#$%&\'*+-.^_`|~)' })
+    .transform(name => name.toLowerCase())
+}
+
+/** A field value: no control characters, so that it can never become a second field (RFC 9110 5.5). */
+export function fieldValue() {
+  return z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/, { error: 'a header value must not hold control characters' })
+}
