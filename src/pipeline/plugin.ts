@@ -1,0 +1,77 @@
+// What a plugin is: the phases it may take part in, and the definition that a catalog holds.
+import type { z } from 'zod'
+import type { GatewayError } from '../errors.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import type { Slot } from '../exchange/slot.ts'
+import type { Reply } from '../http/head.ts'
+
+/**
+ * One plugin at one place of the configuration, made by its definition's `create`. All phases are optional and an
+ * absent one costs nothing. A phase that throws or rejects ends that one exchange with 500 SLUICE_PLUGIN_FAILED.
+ */
+export interface Plugin {
+  /** The request's head is read, nothing was sent. A Reply answers here. In the order written; may be a promise. */
+  onRequest?(x: Exchange): Reply | void | Promise<Reply | void>
+  /** An endpoint was picked: once per try, synchronous. A Reply answers instead of trying. */
+  onAttempt?(x: Exchange): Reply | void
+  /** That try ended: null when an answer's head came (see `x.response`), else what went wrong. */
+  onOutcome?(x: Exchange, error: GatewayError | null): void
+  /** The answer's head is known and not yet sent (`x.response`). Backwards; for gateway-made answers too. */
+  onResponse?(x: Exchange): void | Promise<void>
+  /** A piece of the request's body, borrowed for the call. A returned array goes on instead (with `rewrites`). */
+  onRequestChunk?(x: Exchange, chunk: Uint8Array, last: boolean): Uint8Array | void
+  /** A piece of the answer's body, borrowed for the call. A returned array goes on instead (with `rewrites`). */
+  onResponseChunk?(x: Exchange, chunk: Uint8Array, last: boolean): Uint8Array | void
+  /** True when the chunk phases change bytes: the body's length is then told by its end alone. */
+  readonly rewrites?: boolean
+  /** The exchange is over: always, once, last. Must not throw. */
+  onFinish?(x: Exchange, error: GatewayError | null): void
+  /** The instance is no longer part of any configuration. */
+  close?(): void
+  /** Facts for the admin page, such as a breaker's state. JSON values, no secrets. */
+  inspect?(): unknown
+}
+
+/** A faulty option found while creating (not by the schema): becomes a fault with its line. */
+export class PluginOptionsError extends Error {
+  /** Path inside the plugin's options. */
+  readonly path: readonly (string | number)[]
+
+  constructor(message: string, path: readonly (string | number)[] = []) {
+    super(message)
+    this.name = 'PluginOptionsError'
+    this.path = path
+  }
+}
+
+/** What a plugin may know of its place when it is created. */
+export interface PluginContext {
+  /** The route it stands on; null for a gateway-wide plugin. */
+  readonly route: string | null
+  /** Folder of the YAML file: relative paths in options start here. */
+  readonly baseDir: string
+  /** Names of the upstreams that the configuration has. */
+  readonly upstreams: ReadonlySet<string>
+  /** This instance's state on an exchange. Call at most once, in `create`. */
+  slot<T>(): Slot<T>
+  /** Log a line under the plugin's name. Never pass secrets or tokens. */
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void
+}
+
+/** A kind of plugin: its name in the YAML, the schema of its options, and how an instance is made. */
+export interface PluginDefinition<S extends z.ZodType = z.ZodType> {
+  readonly name: string
+  /** One sentence for the docs and the JSON Schema. */
+  readonly description: string
+  /** Options as zod schema: JSON Schema, type and docs in one. A bare name in the YAML is `{}`. */
+  readonly options: S
+  /** Check what a schema cannot, without side effects; throw PluginOptionsError. Called by `sluice check` too. */
+  check?(options: z.output<S>, context: { readonly upstreams: ReadonlySet<string>; readonly baseDir: string }): void
+  /** Make an instance. Options have passed the schema and `check`. May throw PluginOptionsError. */
+  create(options: z.output<S>, context: PluginContext): Plugin
+}
+
+/** Declare a plugin; gives `create` the type of its options. */
+export function definePlugin<S extends z.ZodType>(definition: PluginDefinition<S>): PluginDefinition<S> {
+  return definition
+}
