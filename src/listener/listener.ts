@@ -1,0 +1,63 @@
+// What a listener is: its options as they stand in the YAML, and what an engine makes of them.
+import { z } from 'zod'
+import type { Receiver } from '../http/downstream.ts'
+import { duration, size } from '../units.ts'
+
+/** The engines by name; listener/engines.ts makes them. */
+export const ENGINE_NAMES = ['native', 'uws'] as const
+
+/** One entry under `listeners:`. */
+export const listenerOptions = z.strictObject({
+  name: z.string().min(1).describe('Unique name of the listener.'),
+  host: z.string().min(1).default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
+  port: z.int().min(0).max(65535).describe('Port; 0 takes any free one, printed at start.'),
+  engine: z.enum(ENGINE_NAMES).default('native').describe('native (complete, no native binary) or uws (uWebSockets.js).'),
+  limits: z
+    .strictObject({
+      headers: size(256).default(16 * 1024).describe('Largest request head; 431 past it.'),
+      headerCount: z.int().min(1).max(10_000).default(100).describe('Most header fields; 431 past it.'),
+      body: z
+        .union([z.literal('unlimited'), size()])
+        .default(10 * 1024 * 1024)
+        .describe('Largest request body, 413 past it; `unlimited` streams any size.'),
+    })
+    .prefault({}),
+  timeouts: z
+    .strictObject({
+      idle: duration(1).default(60_000).describe('A keep-alive connection without a request closes after this.'),
+      requestHeader: duration(1).default(10_000).describe('A head must be complete this long after its first byte; 408 past it.'),
+    })
+    .prefault({}),
+  paths: z
+    .strictObject({
+      encodedSlash: z
+        .enum(['refuse', 'keep'])
+        .default('refuse')
+        .describe('%2F in a path: refuse with 400, or keep it as part of a segment.'),
+    })
+    .prefault({}),
+})
+
+/** Checked options of one listener: durations in milliseconds, sizes in bytes. */
+export type ListenerOptions = z.output<typeof listenerOptions>
+
+/** A listener that accepts connections. */
+export interface Listener {
+  readonly name: string
+  /** The real port. */
+  readonly port: number
+  readonly host: string
+  /** What is printed at start: `native`, or `uws (…)` with how the library was loaded. */
+  readonly engine: string
+  /** Connections open now. */
+  readonly connections: number
+  /** Stop accepting and close idle connections; others close after their current answer. Resolves when none is left. */
+  drain(): Promise<void>
+  /** Close everything at once. */
+  destroy(): void
+}
+
+/** Turns sockets into `(RequestHead, Downstream)`. Rejects with an Error whose `code` is the system's when it cannot listen. */
+export interface Engine {
+  listen(options: ListenerOptions, receiver: Receiver): Promise<Listener>
+}
