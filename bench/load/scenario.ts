@@ -1,0 +1,25 @@
+// What a load scenario is: the requests that are sent, the answers that must come, and how many routes the proxy holds.
+
+/** One kind of load. Every rival gets the same bytes. */
+export interface Scenario {
+  /** File name in bench/results. */
+  readonly name: string
+  /** One sentence for the head of the result page. */
+  readonly question: string
+  readonly method: 'GET' | 'POST'
+  /** Request targets, sent in turn. */
+  readonly paths: readonly string[]
+  /** Request body, or null. */
+  readonly body: Buffer | null
+  /** Exact length of the answer's body; the upstream takes it from the target's `bytes` parameter. */
+  readonly answerBytes: number
+  /** Requests in flight on one client connection. */
+  readonly pipelining: number
+  /** Routes that the proxy is configured with; 1 is a single catch-all. */
+  readonly routes: number
+}
+
+/** The prefix of route number `i` in scenarios with more than one route; rivals configure `PREFIX/…` for each. */
+export function routePrefix(i: number): string {
+  return `/service-${i}`
+}

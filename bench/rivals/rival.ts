@@ -1,0 +1,117 @@
+// What a rival is to the bench, and how its process is started, waited for and ended.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import net from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** How a rival is to be set up. */
+export interface RivalOrder {
+  /** Ports of the upstream on 127.0.0.1; all take part. */
+  readonly upstreamPorts: readonly number[]
+  /** Number of routes; 1 is a single catch-all, more are `routePrefix(i)/…`. */
+  readonly routes: number
+  /** An empty folder for its configuration; removed by the bench. */
+  readonly folder: string
+}
+
+export interface RunningRival {
+  /** Root of the process tree whose CPU and memory are counted. */
+  readonly pid: number
+  readonly port: number
+  stop(): Promise<void>
+}
+
+export interface Rival {
+  readonly name: string
+  /** Version for the result page; null where it is not installed, and then it is left out with a word. */
+  version(): string | null
+  /** Why it cannot take part with so many routes, or null. */
+  cannot?(routes: number): string | null
+  start(order: RivalOrder): Promise<RunningRival>
+}
+
+/** First line of what a command prints, or null where there is no such command. */
+export function versionLine(command: string, args: readonly string[]): string | null {
+  try {
+    const text = execFileSync('sh', ['-c', '"$0" "$@" 2>&1', command, ...args], { encoding: 'utf8' })
+    return text.trim().split('\n')[0] ?? null
+  } catch {
+    return null
+  }
+}
+
+/** A port that was free a moment ago, for servers that cannot choose one and say which. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as net.AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** Starts a command; what it prints to standard error comes with the Error when it fails to start. */
+export class RivalProcess {
+  readonly child: ChildProcess
+  #printed = ''
+
+  constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env) {
+    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
+    this.child.stdout!.on('data', (d: Buffer) => this.#keep(d))
+    this.child.stderr!.on('data', (d: Buffer) => this.#keep(d))
+  }
+
+  #keep(data: Buffer): void {
+    // Enough for a start line or a fault; a proxy that logs each request must not grow us.
+    if (this.#printed.length < 100_000) this.#printed += data.toString('latin1')
+  }
+
+  /** Resolves with what `pattern` captured first in what it prints. */
+  async printed(pattern: RegExp): Promise<string> {
+    for (let tries = 0; tries < 1200; tries++) {
+      const match = pattern.exec(this.#printed)
+      if (match !== null) return match[1]!
+      this.#mustLive()
+      await delay(50)
+    }
+    throw new Error(`nothing like ${pattern} printed within a minute:\n${this.#printed}`)
+  }
+
+  /** Resolves once `port` accepts. */
+  async accepts(port: number): Promise<void> {
+    for (let tries = 0; tries < 1200; tries++) {
+      this.#mustLive()
+      const socket = net.connect(port, '127.0.0.1')
+      const open = await new Promise<boolean>(resolve => {
+        socket.once('connect', () => resolve(true))
+        socket.once('error', () => resolve(false))
+      })
+      socket.destroy()
+      if (open) return
+      await delay(50)
+    }
+    throw new Error(`port ${port} did not open within a minute:\n${this.#printed}`)
+  }
+
+  #mustLive(): void {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) {
+      throw new Error(`${this.child.spawnfile} ended at start:\n${this.#printed}`)
+    }
+  }
+
+  running(port: number): RunningRival {
+    return {
+      pid: this.child.pid!,
+      port,
+      stop: async () => {
+        if (this.child.exitCode !== null || this.child.signalCode !== null) return
+        const gone = once(this.child, 'exit')
+        this.child.kill('SIGTERM')
+        const timer = setTimeout(() => this.child.kill('SIGKILL'), 5000)
+        await gone
+        clearTimeout(timer)
+      },
+    }
+  }
+}

@@ -1,0 +1,12 @@
+// The one list of those who take part, in the order of the result tables.
+import { fastifyHttpProxy } from './fastify-http-proxy.ts'
+import { haproxy } from './haproxy.ts'
+import { httpProxy3 } from './http-proxy-3.ts'
+import { nginx } from './nginx.ts'
+import type { Rival } from './rival.ts'
+import { sluiceNative, sluiceUws } from './sluice.ts'
+
+/** The one that ratios are taken against, where it runs. */
+export const YARDSTICK = 'nginx'
+
+export const rivals: readonly Rival[] = [sluiceNative, sluiceUws, nginx, haproxy, httpProxy3, fastifyHttpProxy]

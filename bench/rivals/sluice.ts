@@ -1,0 +1,67 @@
+// Sluice itself, built, as a user would start it: one process, one YAML file, no plugins.
+import { execFileSync } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { routePrefix } from '../load/scenario.ts'
+import { type Rival, RivalProcess } from './rival.ts'
+
+const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url))
+const PACKAGE = fileURLToPath(new URL('../../package.json', import.meta.url))
+
+function sluice(engine: 'native' | 'uws'): Rival {
+  const name = `sluice (${engine})`
+  return {
+    name,
+    version() {
+      if (!fs.existsSync(MAIN)) return null
+      const { version } = JSON.parse(fs.readFileSync(PACKAGE, 'utf8')) as { version: string }
+      return `${version} ${commit()}`.trim()
+    },
+    async start({ upstreamPorts, routes, folder }) {
+      const file = path.join(folder, 'gateway.yaml')
+      const entries =
+        routes === 1
+          ? ['  - { name: all, match: { path: /* }, upstream: bench }']
+          : Array.from(
+              { length: routes },
+              (_, i) => `  - { name: r${i}, match: { path: ${routePrefix(i)}/* }, upstream: bench }`,
+            )
+      fs.writeFileSync(
+        file,
+        `listeners:
+  - { name: web, host: 127.0.0.1, port: 0, engine: ${engine} }
+admin: off
+upstreams:
+  bench:
+    endpoints: [${upstreamPorts.map(p => `"127.0.0.1:${p}"`).join(', ')}]
+routes:
+${entries.join('\n')}
+`,
+      )
+      const server = new RivalProcess(process.execPath, [MAIN, 'start', '-c', file], {
+        ...process.env,
+        NODE_OPTIONS: '',
+        NODE_ENV: 'production',
+      })
+      // One line a listener with its real port: the first thing on it that looks like an address and port.
+      return server.running(Number(await server.printed(/127\.0\.0\.1:(\d+)/)))
+    },
+  }
+}
+
+function commit(): string {
+  try {
+    const cwd = path.dirname(PACKAGE)
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      cwd,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim()
+  } catch {
+    return ''
+  }
+}
+
+export const sluiceNative = sluice('native')
+export const sluiceUws = sluice('uws')

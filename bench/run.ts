@@ -1,0 +1,159 @@
+// The bench: plays each scenario against Sluice and its rivals in turn, round by round, and writes bench/results.
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { autocannonDriver, wrkDriver } from './load/driver.ts'
+import type { Scenario } from './load/scenario.ts'
+import { scenarios } from './load/scenarios.ts'
+import { UpstreamProcess } from './load/upstream-process.ts'
+import { describeMachine, readResults, writeReadme, writeResult } from './report.ts'
+import type { Rival, RunningRival } from './rivals/rival.ts'
+import { rivals, YARDSTICK } from './rivals/rivals.ts'
+import { type Run, run, summarise } from './round.ts'
+
+const USAGE = `npm run bench -- [options]
+  --scenario NAME[,NAME]  ${scenarios.map(s => s.name).join(', ')} (default: all)
+  --only NAME[,NAME]      a part of the name is enough: ${rivals.map(r => r.name).join(', ')} (default: all installed)
+  --rounds N              rounds a scenario (5)
+  --seconds S             seconds a run (3)
+  --warmup S              seconds before each run that are not counted (1)
+  --connections N         client connections (64)
+  --driver NAME           autocannon or wrk (autocannon)
+  --out FOLDER            where the results go (bench/results); \`none\` writes nothing`
+
+const { values: options } = parseArgs({
+  options: {
+    scenario: { type: 'string' },
+    only: { type: 'string' },
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '3' },
+    warmup: { type: 'string', default: '1' },
+    connections: { type: 'string', default: '64' },
+    driver: { type: 'string', default: 'autocannon' },
+    out: { type: 'string', default: fileURLToPath(new URL('./results', import.meta.url)) },
+    help: { type: 'boolean', default: false },
+  },
+})
+if (options.help) {
+  console.log(USAGE)
+  process.exit(0)
+}
+
+const rounds = count('rounds', options.rounds)
+const seconds = count('seconds', options.seconds)
+const warmup = Number(options.warmup)
+const connections = count('connections', options.connections)
+const drive = { autocannon: autocannonDriver, wrk: wrkDriver }[options.driver]
+if (drive === undefined) usage(`no such driver: ${options.driver}`)
+const chosen = choose(scenarios, options.scenario, (s, wanted) => s.name === wanted)
+const invited = choose(rivals, options.only, (r, wanted) => r.name.includes(wanted))
+
+let faults = 0
+for (const scenario of chosen) await play(scenario)
+if (options.out !== 'none') writeReadme(options.out, readResults(options.out, scenarios))
+process.exit(faults === 0 ? 0 : 1)
+
+/** All rounds of one scenario. Every rival stays up to the end, so that none profits from a fresh start; idle ones cost nothing. */
+async function play(scenario: Scenario): Promise<void> {
+  console.log(`\n${scenario.name}: ${scenario.question}`)
+  const upstream = await UpstreamProcess.start()
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sluice-bench-'))
+  const entrants: { rival: Rival; version: string; running: RunningRival; runs: Run[] }[] = []
+  const absent: string[] = []
+  try {
+    for (const [i, rival] of invited.entries()) {
+      const version = rival.version()
+      const reason = version === null ? 'not installed (or not built)' : (rival.cannot?.(scenario.routes) ?? null)
+      if (version === null || reason !== null) {
+        absent.push(`${rival.name}: ${reason}`)
+        console.log(`  ${rival.name} takes no part: ${reason}`)
+        continue
+      }
+      const own = path.join(folder, String(i))
+      fs.mkdirSync(own)
+      const running = await rival.start({ upstreamPorts: [upstream.port], routes: scenario.routes, folder: own })
+      entrants.push({ rival, version, running, runs: [] })
+    }
+    for (let round = 0; round < rounds; round++) {
+      // Each round begins with another one, so that none always runs after the same neighbour.
+      for (let i = 0; i < entrants.length; i++) {
+        const { rival, running, runs } = entrants[(i + round) % entrants.length]!
+        const result = await attempt(() =>
+          run({ scenario, rival: running, upstream, drive: drive!, connections, warmup, seconds }),
+        )
+        runs.push(result)
+        const { cpuPerRequest, requestsPerSecond, p50, p99, fault } = result
+        console.log(
+          `  round ${round + 1}  ${rival.name.padEnd(20)} ${cpuPerRequest.toFixed(1).padStart(7)} µs/request ` +
+            `${requestsPerSecond.toFixed(0).padStart(7)} /s  p50 ${p50.toFixed(2)} ms  p99 ${p99.toFixed(2)} ms` +
+            (fault === null ? '' : `  FAILED: ${fault}`),
+        )
+      }
+    }
+  } finally {
+    for (const { running } of entrants) await running.stop()
+    await upstream.stop()
+    fs.rmSync(folder, { recursive: true, force: true })
+  }
+  const yardstick = entrants.find(e => e.rival.name === YARDSTICK)?.runs ?? null
+  const summaries = entrants.map(e => summarise(e.rival.name, e.version, e.runs, yardstick))
+  faults += summaries.filter(s => s.failed.length === s.rounds).length
+  for (const s of summaries) {
+    console.log(
+      `  ${s.name.padEnd(20)} ${s.cpuPerRequest.toFixed(1).padStart(7)} µs/request` +
+        (s.ratio === null ? '' : `  ${s.ratio.toFixed(2)} × ${YARDSTICK}`) +
+        (s.failed.length === 0 ? '' : `  ${s.failed.length} of ${s.rounds} runs failed`),
+    )
+  }
+  if (options.out !== 'none') {
+    writeResult(options.out, {
+      scenario: scenario.name,
+      question: scenario.question,
+      command: `npm run bench -- ${process.argv.slice(2).join(' ')}`.replace(/( --)? *$/, ''),
+      driver: options.driver,
+      rounds,
+      seconds,
+      warmup,
+      connections,
+      pipelining: scenario.pipelining,
+      machine: describeMachine(),
+      absent,
+      summaries,
+    })
+  }
+}
+
+/** A rival that answers wrongly fails its run; it does not end the bench. */
+async function attempt(once: () => Promise<Run>): Promise<Run> {
+  try {
+    return await once()
+  } catch (error) {
+    const nothing = Number.NaN
+    const fault = (error as Error).message
+    return { cpuPerRequest: nothing, requestsPerSecond: 0, p50: nothing, p99: nothing, rss: nothing, ok: 0, fault }
+  }
+}
+
+function choose<T>(
+  all: readonly T[],
+  names: string | undefined,
+  fits: (one: T, wanted: string) => boolean,
+): readonly T[] {
+  if (names === undefined) return all
+  const wanted = names.split(',')
+  for (const name of wanted) if (!all.some(one => fits(one, name))) usage(`nothing is called ${name}`)
+  return all.filter(one => wanted.some(name => fits(one, name)))
+}
+
+function count(name: string, text: string): number {
+  const value = Number(text)
+  if (!(Number.isInteger(value) && value > 0)) usage(`--${name} takes a whole number above 0`)
+  return value
+}
+
+function usage(problem: string): never {
+  console.error(`${problem}\n\n${USAGE}`)
+  process.exit(2)
+}
