@@ -1,0 +1,197 @@
+// One entry under `routes:` as it stands in the YAML: its schema, type and docs in one.
+import { z } from 'zod'
+import { pluginList } from '../pipeline/entry.ts'
+import { duration, fieldName, fieldValue, share, TOKEN } from '../units.ts'
+import { Condition, type Field, PatternError, parseHost, parsePath } from './match.ts'
+import { PathRewrite, RedirectTarget } from './rewrite.ts'
+
+/** Runs a parser that throws PatternError; gives its message, or null when the text is fine. */
+function faultOf(parse: () => unknown): string | null {
+  try {
+    parse()
+    return null
+  } catch (error) {
+    if (error instanceof PatternError) return error.message
+    throw error
+  }
+}
+
+/** One pattern or a list of them; comes out as a list. */
+function patterns(parse: (text: string) => unknown, what: string) {
+  const pattern = z.string().superRefine((text, context) => {
+    const fault = faultOf(() => parse(text))
+    if (fault !== null) context.addIssue({ code: 'custom', message: fault })
+  })
+  return z
+    .union([pattern, z.array(pattern).min(1)], { error: `${what} or a list of them is due` })
+    .transform(one => (typeof one === 'string' ? [one] : one))
+}
+
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH', 'CONNECT'])
+
+const method = z
+  .string()
+  .regex(TOKEN, { error: 'a method such as GET is due', abort: true })
+  .refine(name => METHODS.has(name) || !METHODS.has(name.toUpperCase()), { error: 'methods are written in capitals' })
+
+/** Name to expectation, checked by the condition that will be compiled from it. */
+function conditionsOn(field: Field, described: string) {
+  return z
+    .record(
+      z.string().min(1),
+      z.string({ error: 'a text is due (quote numbers): a value, present, absent or ~regexp' }),
+    )
+    .superRefine((record, context) => {
+      const names = new Set<string>()
+      for (const [name, expectation] of Object.entries(record)) {
+        const fault = faultOf(() => {
+          const condition = new Condition(field, name, expectation)
+          if (names.has(condition.name)) throw new PatternError('stands twice: header names are compared without case')
+          names.add(condition.name)
+        })
+        if (fault !== null) context.addIssue({ code: 'custom', message: fault, path: [name] })
+      }
+    })
+    .optional()
+    .describe(described)
+}
+
+const EXPECTATION = 'name to a value, present, absent, or ~ and a regular expression; all must hold'
+
+const match = z.strictObject({
+  host: patterns(parseHost, 'a host')
+    .prefault('*')
+    .describe('Host or hosts: exact, `*.example.com` (exactly one label more) or `*`, any.'),
+  path: patterns(parsePath, 'a path pattern')
+    .prefault('/*')
+    .describe('Path or paths: exact `/a`, parameter `/users/:id`, prefix `/a/*` (`/a` and all below it), `/*`.'),
+  methods: z
+    .array(method)
+    .min(1, { error: 'an empty list matches nothing' })
+    .optional()
+    .describe('Methods; absent is every method. GET does not stand for HEAD.'),
+  headers: conditionsOn('header', `Headers: ${EXPECTATION}.`),
+  query: conditionsOn('query', `Query parameters: ${EXPECTATION}.`),
+  cookies: conditionsOn('cookie', `Cookies: ${EXPECTATION}.`),
+})
+
+/** Fields that the engine or the connection sets; RFC 9110 7.6.1 and RFC 9112 6. */
+const ENGINE_FIELDS = [
+  'connection',
+  'content-length',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]
+
+const respond = z
+  .strictObject({
+    status: z.int().min(200).max(599).default(404).describe('Status of the answer.'),
+    body: z.string().default('').describe('Body of the answer.'),
+    headers: z
+      .record(
+        fieldName().refine(name => !ENGINE_FIELDS.includes(name), { error: 'is set by the gateway itself' }),
+        fieldValue(),
+      )
+      .default({})
+      .describe('Headers of the answer.'),
+  })
+  .refine(({ status, body }) => body === '' || (status !== 204 && status !== 205 && status !== 304), {
+    error: 'an answer with this status has no body (RFC 9110 15)',
+    path: ['body'],
+  })
+
+const redirect = z.strictObject({
+  to: z.string().min(1).describe('Location; may use `:id` and `*`. The query goes along unless this has one.'),
+  status: z
+    .literal([301, 302, 303, 307, 308])
+    .default(308)
+    .describe('301 and 302 may turn a POST into a GET, 303 does, 307 and 308 keep the method.'),
+})
+
+/** What a retry may be for; the numbers are statuses of the upstream's answer. */
+const RETRY_ON = ['connect', 'reset', 502, 503, 504] as const
+
+const retry = z
+  .strictObject({
+    attempts: z.int().min(0).max(10).default(1).describe('Tries after the first; 0 never tries again.'),
+    on: z
+      .array(z.literal(RETRY_ON))
+      .default([...RETRY_ON])
+      .describe('What is tried again: connect, reset, and statuses 502, 503, 504.'),
+    backoff: duration().default(25).describe('Longest wait before the first retry; doubles with each.'),
+    maxBackoff: duration().default(250).describe('Longest wait before any retry.'),
+    budget: share().default(0.2).describe('Retries may make up this share of the requests, no more.'),
+  })
+  .refine(({ backoff, maxBackoff }) => backoff <= maxBackoff, {
+    error: 'must be at least backoff',
+    path: ['maxBackoff'],
+  })
+
+const rewrite = z
+  .strictObject({
+    path: z.string().optional().describe('Path that goes upstream; may use `:id` and `*`.'),
+    host: z
+      .string()
+      .regex(/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/, {
+        error: 'a host, with or without a port, is due',
+      })
+      .optional()
+      .describe('Host that goes upstream; overrides `host` of the upstream.'),
+  })
+  .refine(({ path, host }) => path !== undefined || host !== undefined, { error: 'path, host or both are due' })
+
+function checkTarget(
+  route: Partial<Record<'upstream' | 'respond' | 'redirect' | 'rewrite', unknown>>,
+  context: z.core.$RefinementCtx,
+) {
+  const targets = (['upstream', 'respond', 'redirect'] as const).filter(key => route[key] !== undefined)
+  if (targets.length !== 1) {
+    const found = targets.length === 0 ? 'has none' : `has ${targets.join(' and ')}`
+    const message = `a route has exactly one of upstream, respond and redirect; this one ${found}`
+    context.addIssue({ code: 'custom', message, path: targets.slice(1, 2) })
+  }
+  if (route.rewrite !== undefined && route.upstream === undefined) {
+    context.addIssue({ code: 'custom', message: 'rewrite is for routes with an upstream', path: ['rewrite'] })
+  }
+}
+
+/** One entry under `routes:`. */
+export const routeOptions = z
+  .strictObject({
+    name: z.string().min(1).describe('Unique name of the route.'),
+    match: match.prefault({}).describe('What a request must have to come here; absent is every request.'),
+    plugins: pluginList.default([]).describe('Plugins of this route, after the gateway-wide ones, in this order.'),
+    upstream: z.string().min(1).optional().describe('Upstream to forward to: a name under `upstreams`.'),
+    respond: respond.optional().describe('Answer here, instead of an upstream.'),
+    redirect: redirect.optional().describe('Answer with a redirect, instead of an upstream.'),
+    timeout: z
+      .union([z.literal('none'), duration(1)], { error: 'a duration with its unit (30s) or none is due' })
+      .default(30_000)
+      .describe('The whole exchange, retries included; `none` for streams.'),
+    retry: retry.prefault({}).describe('When and how often another try is made.'),
+    rewrite: rewrite.optional().describe('Path and host that go upstream, where they differ from what matched.'),
+  })
+  .superRefine(checkTarget, {
+    // Said together with faults elsewhere in the route, so that one run names them all.
+    when: payload => typeof payload.value === 'object' && payload.value !== null,
+  })
+  .superRefine((route, context) => {
+    const fault = (message: string, ...path: string[]) => context.addIssue({ code: 'custom', message, path })
+    // Patterns that are faulty have been reported already.
+    if (route.match.path.some(path => faultOf(() => parsePath(path)) !== null)) return
+    for (const pattern of route.match.path.map(parsePath)) {
+      const path = route.rewrite?.path
+      const rewriteFault = path === undefined ? null : faultOf(() => new PathRewrite(path, pattern))
+      if (rewriteFault !== null) return fault(rewriteFault, 'rewrite', 'path')
+      const to = route.redirect?.to
+      const redirectFault = to === undefined ? null : faultOf(() => new RedirectTarget(to, pattern))
+      if (redirectFault !== null) return fault(redirectFault, 'redirect', 'to')
+    }
+  })
+
+/** Checked options of one route: durations in milliseconds, shares between 0 and 1. */
+export type RouteOptions = z.output<typeof routeOptions>
