@@ -1,0 +1,179 @@
+// The options of an upstream as they stand in the YAML: its endpoints, connections, timeouts and how one is picked.
+import { isIPv4, isIPv6 } from 'node:net'
+import { z } from 'zod'
+import { duration, TOKEN } from '../units.ts'
+
+/** The balancers of this version by name; upstream/balance holds one file for each. */
+export const AVAILABLE_BALANCERS = ['round-robin', 'random'] as const
+
+/** All that the contract names. Asking for one that is not there yet is told as such, and not as a typo. */
+const PLANNED_BALANCERS = ['least-request', 'peak-ewma', 'ring-hash']
+
+/** Options of an upstream that this version does not have yet, and what to say of them. */
+export const UPCOMING_UPSTREAM_OPTIONS: Readonly<Record<string, string>> = {
+  discover: 'discovery is not available in this version; list the endpoints',
+  hashOn: 'ring-hash and its hashOn are not available in this version',
+  health: 'health checks are not available in this version',
+  slowStart: 'slow start is not available in this version',
+}
+
+/** Where an endpoint listens, its address taken apart. */
+export interface EndpointAddress {
+  /** `host:port`, lower-case, IPv6 in brackets: the endpoint's identity. */
+  readonly address: string
+  /** As net.connect takes it: IPv6 without brackets. */
+  readonly host: string
+  readonly port: number
+}
+
+const LABEL = /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/
+
+/** Take `host:port` apart; a string says what is wrong with it. */
+export function parseEndpoint(text: string): EndpointAddress | string {
+  const shape = 'host:port is due, such as 127.0.0.1:9001, orders.internal:80 or [::1]:9001'
+  if (text.includes('://')) return `must not have a scheme (that is the upstream's \`scheme\`); ${shape}`
+  if (text.includes('@')) return `must not hold credentials; ${shape}`
+  if (/[/?#]/.test(text)) return `must not have a path or query (a route's \`rewrite\` changes paths); ${shape}`
+  const found = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(text)
+  if (found === null) return text.includes(']') ? shape : `an IPv6 address stands in brackets; ${shape}`
+  const [, six, name, portText] = found
+  if (portText === undefined) return `has no port; ${shape}`
+  const port = /^\d{1,5}$/.test(portText) ? Number(portText) : 0
+  if (port < 1 || port > 65535) return 'a port between 1 and 65535 is due'
+  if (six !== undefined) {
+    if (!isIPv6(six) || six.includes('%')) return `[${six}] is not an IPv6 address`
+    const canonical = new URL(`http://[${six}]`).hostname
+    return { address: `${canonical}:${port}`, host: canonical.slice(1, -1), port }
+  }
+  const host = name!.toLowerCase()
+  if (!isHost(host)) return `${JSON.stringify(name)} is neither a host name nor an IP address`
+  return { address: `${host}:${port}`, host, port }
+}
+
+function isHost(host: string): boolean {
+  if (host.length > 253) return false
+  // What looks like a number must be a whole IPv4 address: `127.1` means different machines to different readers.
+  if (/^[\d.]+$/.test(host)) return isIPv4(host)
+  return host
+    .replace(/\.$/, '')
+    .split('.')
+    .every(label => LABEL.test(label))
+}
+
+const address = z
+  .string({ error: 'host:port is due, such as 127.0.0.1:9001 (in quotes)' })
+  .superRefine((text, context) => {
+    const parsed = parseEndpoint(text)
+    if (typeof parsed === 'string') context.addIssue({ code: 'custom', message: parsed })
+  })
+  .describe('host:port of the endpoint; IPv6 in brackets.')
+
+const weight = z
+  .number()
+  .min(0)
+  .max(1_000_000)
+  .default(1)
+  .describe('Share of the requests beside the others; 0 sends none.')
+
+/** One entry under `endpoints:`, either form made into one. */
+export const endpointOptions = z
+  .union([
+    address,
+    z.strictObject({
+      address,
+      weight,
+      labels: z
+        .record(z.string(), z.string({ error: 'a label is text; put numbers in quotes' }))
+        .default({})
+        .describe('Labels of the endpoint, such as its version.'),
+    }),
+  ])
+  .transform(given => {
+    const full = typeof given === 'string' ? { address: given, weight: 1, labels: {} } : given
+    return { ...(parseEndpoint(full.address) as EndpointAddress), weight: full.weight, labels: full.labels }
+  })
+
+const certificateFile = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)
+
+const tls = z
+  .strictObject({
+    ca: certificateFile('PEM file with the authorities to trust instead of the usual ones.'),
+    cert: certificateFile('PEM file with the certificate to show to the upstream; needs `key`.'),
+    key: certificateFile('PEM file with the private key of `cert`.'),
+    verify: z.boolean().default(true).describe('Check the certificate of the upstream. Turn it off in tests only.'),
+    servername: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Name to ask for (SNI) and to find in the certificate; without it, the host of the endpoint.'),
+  })
+  .refine(given => (given.cert === undefined) === (given.key === undefined), {
+    error: 'cert and key belong together: give both or neither',
+  })
+
+/** One entry under `upstreams:`. */
+export const upstreamOptions = z
+  .strictObject({
+    endpoints: z
+      .array(endpointOptions, { error: 'a list of endpoints is due' })
+      .superRefine((list, context) => {
+        const seen = new Map<string, number>()
+        list.forEach((endpoint, i) => {
+          const first = seen.get(endpoint.address)
+          if (first === undefined) seen.set(endpoint.address, i)
+          else context.addIssue({ code: 'custom', message: `is the same address as endpoints[${first}]`, path: [i] })
+        })
+      })
+      .describe('Where the service runs: host:port, or a map with address, weight and labels.'),
+    scheme: z.enum(['http', 'https']).default('http').describe('How to talk to the endpoints.'),
+    tls: tls.optional().describe('How to trust the endpoints; for scheme https.'),
+    balance: z
+      .enum(AVAILABLE_BALANCERS, {
+        error: issue =>
+          PLANNED_BALANCERS.includes(issue.input as string)
+            ? `${JSON.stringify(issue.input)} is not available in this version; use ${AVAILABLE_BALANCERS.join(' or ')}`
+            : undefined,
+      })
+      .default('round-robin')
+      .describe('How an endpoint is picked: round-robin (smooth, weighted) or random (weighted).'),
+    host: z
+      .string()
+      .regex(/^[^\s/?#@\\]+$/, { error: 'pass, endpoint or a literal host is due' })
+      .refine(text => /^\[[0-9a-fA-F:.]+\](?::\d+)?$/.test(text) || TOKEN.test(text.replace(/:\d+$/, '')), {
+        error: 'pass, endpoint or a literal host is due',
+      })
+      .default('pass')
+      .describe("Host that the endpoints see: pass (the client's), endpoint (its own address) or a literal."),
+    connections: z
+      .strictObject({
+        max: z.int().min(1).max(65_535).default(256).describe('Most connections to one endpoint.'),
+        pending: z.int().min(0).max(1_000_000).default(1024).describe('Most requests that wait for one; 503 past it.'),
+        idle: duration(1).default(30_000).describe('An unused connection closes after this.'),
+      })
+      .prefault({})
+      .describe('Connections kept to each endpoint.'),
+    timeouts: z
+      .strictObject({
+        connect: duration(1).default(5_000).describe('Until the connection stands.'),
+        response: duration(1).default(30_000).describe("From the sent request to the answer's head."),
+        idle: duration(1).default(60_000).describe('Between two pieces of a body, both ways.'),
+      })
+      .prefault({})
+      .describe('How long the endpoints may take.'),
+  })
+  .superRefine((given, context) => {
+    if (given.tls !== undefined && given.scheme === 'http') {
+      context.addIssue({ code: 'custom', message: 'tls needs `scheme: https`', path: ['tls'] })
+    }
+  })
+
+/** Checked options of one upstream: durations in milliseconds, addresses taken apart. Plain data. */
+export type UpstreamOptions = z.output<typeof upstreamOptions>
+
+/** Checked options of one endpoint. */
+export type EndpointOptions = z.output<typeof endpointOptions>
+
+/** A name under `upstreams:`, safe in logs, metric labels and the admin pages. */
+export const upstreamName = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]{1,128}$/, { error: 'a name is due: letters, digits, dot, dash and underscore' })
