@@ -20,8 +20,10 @@ export interface RequestHead {
   rawPath: string
   /** The path as matched and forwarded (http/path.ts); a route or plugin may rewrite it. */
   path: string
-  /** Bytes after the first `?` (`''` when absent or empty: see `hasQuery`). */
+  /** Bytes after the first `?`. */
   query: string
+  /** Tells an empty query (`/a?`) from none (`/a`), so that both go on as they came. */
+  hasQuery: boolean
   /** 0 for HTTP/1.0, 1 for HTTP/1.1. */
   minor: number
   /** True when the client's side is TLS. */
@@ -43,6 +45,8 @@ export interface RequestHead {
 /** An upstream's answer: framing is in `bodyLength`, hop-by-hop fields are gone. */
 export interface ResponseHead {
   status: number
+  /** True when the list already holds a Date (RFC 9110 6.6.1: otherwise the engine adds one). */
+  hasDate: boolean
   headers: HeaderList
   /** Length of the body; for HEAD and 304 what the field said, `-1` when unknown. */
   bodyLength: BodyLength
@@ -59,6 +63,8 @@ export interface Reply {
 export interface BodySource {
   /** Set before the first `resume()`; called with the decoded bytes, `last` on the final call (which may be empty). */
   onChunk: ((chunk: Uint8Array, last: boolean) => void) | null
+  /** The trailer section that may be passed on; set before the final `onChunk`, null when there is none. */
+  readonly trailers: HeaderList | null
   /** Stop delivering; bytes on the way are kept within the engine's read buffer. */
   pause(): void
   /** Begin or go on delivering. The first call sends 100-continue where the client waits for it. */

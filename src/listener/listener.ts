@@ -11,10 +11,15 @@ export const listenerOptions = z.strictObject({
   name: z.string().min(1).describe('Unique name of the listener.'),
   host: z.string().min(1).default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
   port: z.int().min(0).max(65535).describe('Port; 0 takes any free one, printed at start.'),
-  engine: z.enum(ENGINE_NAMES).default('native').describe('native (complete, no native binary) or uws (uWebSockets.js).'),
+  engine: z
+    .enum(ENGINE_NAMES)
+    .default('native')
+    .describe('native (complete, no native binary) or uws (uWebSockets.js).'),
   limits: z
     .strictObject({
-      headers: size(256).default(16 * 1024).describe('Largest request head; 431 past it.'),
+      headers: size(256)
+        .default(16 * 1024)
+        .describe('Largest request head; 431 past it.'),
       headerCount: z.int().min(1).max(10_000).default(100).describe('Most header fields; 431 past it.'),
       body: z
         .union([z.literal('unlimited'), size()])
@@ -25,7 +30,9 @@ export const listenerOptions = z.strictObject({
   timeouts: z
     .strictObject({
       idle: duration(1).default(60_000).describe('A keep-alive connection without a request closes after this.'),
-      requestHeader: duration(1).default(10_000).describe('A head must be complete this long after its first byte; 408 past it.'),
+      requestHeader: duration(1)
+        .default(10_000)
+        .describe('A head must be complete this long after its first byte; 408 past it.'),
     })
     .prefault({}),
   paths: z

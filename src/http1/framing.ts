@@ -1,0 +1,180 @@
+// The rules that decide where a message ends and whom it is for; used by every engine and for both directions.
+import { isIPv6 } from 'node:net'
+
+/**
+ * A Content-Length value: 1*DIGIT and at most 2^53-1 (RFC 9110 8.6); -1 when it is not. Lists, signs, spaces and
+ * over-long forms with leading zeros are refused, because two parsers may read them differently.
+ */
+export function parseContentLength(value: string): number {
+  const length = value.length
+  if (length === 0 || length > 16) return -1
+  let number = 0
+  for (let i = 0; i < length; i++) {
+    const digit = value.charCodeAt(i) - 48
+    if (digit < 0 || digit > 9) return -1
+    number = number * 10 + digit
+  }
+  return number <= Number.MAX_SAFE_INTEGER ? number : -1
+}
+
+/** True for exactly one `chunked`, in any case: the one transfer coding that is accepted (RFC 9112 6.1). */
+export function isChunked(value: string): boolean {
+  return value.length === 7 && value.toLowerCase() === 'chunked'
+}
+
+const TOKEN_CHAR = new Uint8Array(128)
+for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+  TOKEN_CHAR[char.charCodeAt(0)] = 1
+
+/** True for a token (RFC 9110 5.6.2): methods and field names. */
+export function isToken(text: string): boolean {
+  if (text.length === 0) return false
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code > 127 || TOKEN_CHAR[code] === 0) return false
+  }
+  return true
+}
+
+/** True when every character may stand in a field value or reason phrase (RFC 9110 5.5): no CR, LF, NUL, controls. */
+export function isFieldValue(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if ((code < 0x20 && code !== 9) || code === 0x7f || code > 0xff) return false
+  }
+  return true
+}
+
+// reg-name without the comma, which would make a list of two hosts (RFC 3986 3.2.2).
+const HOST_CHAR = new Uint8Array(128)
+for (const char of "-._~!$&'()*+;=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+  HOST_CHAR[char.charCodeAt(0)] = 1
+
+function isPort(text: string, at: number): boolean {
+  if (text.length - at > 5) return false
+  let port = 0
+  for (; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - 48
+    if (digit < 0 || digit > 9) return false
+    port = port * 10 + digit
+  }
+  return port <= 65_535
+}
+
+function isHex(code: number): boolean {
+  return (code >= 48 && code <= 57) || (code >= 65 && code <= 70) || (code >= 97 && code <= 102)
+}
+
+/** True for `uri-host [":" port]` with a host that is not empty (RFC 9110 7.2, RFC 3986 3.2.2). */
+export function isHost(text: string): boolean {
+  if (text.charCodeAt(0) === 0x5b) return isBracketed(text)
+  let i = 0
+  for (; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code < 128 && HOST_CHAR[code] === 1) continue
+    if (code === 0x25 && isHex(text.charCodeAt(i + 1)) && isHex(text.charCodeAt(i + 2))) i += 2
+    else break
+  }
+  if (i === 0) return false
+  return i === text.length || (text.charCodeAt(i) === 0x3a && isPort(text, i + 1))
+}
+
+function isBracketed(text: string): boolean {
+  const close = text.indexOf(']')
+  if (close < 0) return false
+  const address = text.slice(1, close)
+  // A zone id is meaningful on the client's machine alone (RFC 6874): refused with the rest.
+  if (address.includes('%') || !(isIPv6(address) || /^v[0-9a-f]+\.[-\w.~!$&'()*+;=:]+$/i.test(address))) return false
+  return close + 1 === text.length || (text[close + 1] === ':' && isPort(text, close + 2))
+}
+
+/** A host for comparing: lower-case, without a default port. */
+export function comparableHost(host: string): string {
+  return host.toLowerCase().replace(/:(?:80|443)?$/, '')
+}
+
+// End-to-end fields that Connection may not name to have them dropped (CONFIG.md, Forwarding).
+const PROTECTED = new Set([
+  'host',
+  'authorization',
+  'cookie',
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'transfer-encoding',
+  'trailer',
+  'cache-control',
+  'forwarded',
+  'via',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-real-ip',
+  'x-request-id',
+  'set-cookie',
+  'date',
+  'expect',
+  'te',
+]) // prettier-ignore
+
+/** What a Connection field says. */
+export interface ConnectionOptions {
+  close: boolean
+  keepAlive: boolean
+  upgrade: boolean
+  /** Field names to drop besides the usual ones, lower-case; null when there is none. */
+  named: string[] | null
+}
+
+/** Read one Connection value into `into`; false when an option is no token (RFC 9110 7.6.1). */
+export function readConnection(value: string, into: ConnectionOptions): boolean {
+  if (value === 'keep-alive') {
+    into.keepAlive = true
+    return true
+  }
+  for (const part of value.toLowerCase().split(',')) {
+    const option = part.trim()
+    if (option === '') continue
+    if (!isToken(option)) return false
+    if (option === 'close') into.close = true
+    else if (option === 'keep-alive') into.keepAlive = true
+    else if (option === 'upgrade') into.upgrade = true
+    else if (!PROTECTED.has(option)) {
+      if (into.named === null) into.named = [option]
+      else into.named.push(option)
+    }
+  }
+  return true
+}
+
+// What must not come as a trailer (RFC 9110 6.5.1): framing, routing, authentication, and what a request is known by.
+const NO_TRAILER = new Set([
+  ...PROTECTED,
+  'keep-alive',
+  'proxy-connection',
+  'connection',
+  'upgrade',
+  'max-forwards',
+  'age',
+  'expires',
+  'location',
+  'www-authenticate',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'retry-after',
+  'vary',
+  'range',
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'if-unmodified-since',
+  'if-range',
+  'warning',
+]) // prettier-ignore
+
+/** True when a field of that lower-case name may be passed on in a trailer section. */
+export function isTrailerField(name: string): boolean {
+  return !NO_TRAILER.has(name)
+}

@@ -1,0 +1,58 @@
+// Heads as bytes: request and status lines, field lines and the framing that is ours alone.
+import { STATUS_CODES } from 'node:http'
+import type { HeaderList, RequestHead } from '../http/head.ts'
+import { isFieldValue, isToken } from './framing.ts'
+
+const statusLines: string[] = []
+
+/** `HTTP/1.1 200 OK` and CRLF. The reason is ours: an upstream's own text has no meaning (RFC 9112 4). */
+export function statusLine(status: number): string {
+  statusLines[status] ??= `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\n`
+  return statusLines[status]
+}
+
+/** Field lines of a flat list. */
+export function fieldLines(headers: Readonly<HeaderList>): string {
+  let text = ''
+  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
+  return text
+}
+
+/** A request head for an upstream: origin-form, Host first, framing from the body's length (RFC 9112 3, 6). */
+export function requestHead(head: RequestHead, host: string): string {
+  let text = `${head.method} ${head.path}`
+  if (head.hasQuery) text += `?${head.query}`
+  text += ` HTTP/1.1\r\nhost: ${host}\r\n`
+  text += fieldLines(head.headers)
+  if (head.acceptsTrailers) text += 'te: trailers\r\nconnection: te\r\n'
+  const length = head.bodyLength
+  if (length > 0) text += `content-length: ${length}\r\n`
+  else if (length < 0) text += 'transfer-encoding: chunked\r\n'
+  // A method that promises content says so even when there is none (RFC 9110 8.6).
+  else if (head.method === 'POST' || head.method === 'PUT' || head.method === 'PATCH') text += 'content-length: 0\r\n'
+  return `${text}\r\n`
+}
+
+let dateSecond = 0
+let dateText = ''
+
+/** The current IMF-fixdate (RFC 9110 5.6.7), made once a second. */
+export function httpDate(): string {
+  const second = Math.floor(Date.now() / 1000)
+  if (second !== dateSecond) {
+    dateSecond = second
+    dateText = new Date(second * 1000).toUTCString()
+  }
+  return dateText
+}
+
+/** What is wrong with a header list that others than the parser wrote to, or null: the write-side check (PITFALLS 5). */
+export function headerListFault(headers: Readonly<HeaderList>): string | null {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]
+    const value = headers[i + 1]
+    if (typeof name !== 'string' || !isToken(name)) return 'a header name is no token'
+    if (typeof value !== 'string' || !isFieldValue(value)) return `the value of ${name} holds a control character`
+  }
+  return null
+}

@@ -1,0 +1,428 @@
+// One client connection of the native engine: heads in order, bodies, pipelining, half-close and its timeouts.
+//
+// Over 300 lines because reading is one state machine: which bytes are a head, a body, or the next request must be
+// decided in one place, or two places decide differently.
+import type { Socket } from 'node:net'
+import { Timer, wheel } from '../clock.ts'
+import { GatewayError } from '../errors.ts'
+import type { Receiver } from '../http/downstream.ts'
+import type { RequestHead } from '../http/head.ts'
+import { BROKEN, ChunkedDecoder, DATA, END } from '../http1/chunked.ts'
+import { HeadParser, INCOMPLETE, INVALID } from '../http1/head-parser.ts'
+import { Http1Downstream } from './answer-writer.ts'
+import type { ListenerOptions } from './listener.ts'
+
+const parser = new HeadParser()
+const EMPTY = Buffer.alloc(0)
+
+/** Bytes of later requests held while one is being answered; past it the socket is not read. */
+const MAX_AHEAD = 64 * 1024
+/** Body bytes thrown away so that an answer sent before the body's end can be read (RFC 9112 9.6). */
+const MAX_LINGER = 64 * 1024
+const LINGER_TIME = 1000
+/** How long after a client's FIN its silence is taken for a half-close; then it is probed (see `#probe`). */
+const HALF_CLOSE_GRACE = 500
+
+const Phase = {
+  /** Between requests. */
+  Idle: 0,
+  /** Some bytes of a head are here. */
+  Head: 1,
+  /** A request is being answered; its body may still arrive. */
+  Exchange: 2,
+  /** Nothing more is read as a request: the last answer goes out, or went out. */
+  Closing: 3,
+} as const
+
+/** What a connection needs of the listener that it belongs to. */
+export interface ConnectionOwner {
+  readonly draining: boolean
+  forget(connection: Connection): void
+}
+
+/** See the head of this file. */
+export class Connection {
+  readonly options: ListenerOptions
+  socket!: Socket
+  readonly #receiver: Receiver
+  readonly #owner: ConnectionOwner
+  readonly #timer: Timer
+  readonly #limits: { bytes: number; count: number }
+  readonly #maxBody: number
+  #remoteAddress = ''
+  #phase: number = Phase.Idle
+  #current: Http1Downstream | null = null
+  /** The bytes in view, `[at, end)`: borrowed during a read; between reads a copy of what could not be used yet. */
+  #bytes: Buffer = EMPTY
+  #at = 0
+  #end = 0
+  #pumping = false
+  #delivering = false
+  #bodyLeft = 0
+  #bodyRead = 0
+  #decoder: ChunkedDecoder | null = null
+  #flowing = false
+  #continueDue = false
+  #finReceived = false
+  #lingered = 0
+  #stalled = false
+  #lastWritten = 0
+
+  constructor(options: ListenerOptions, receiver: Receiver, owner: ConnectionOwner) {
+    this.options = options
+    this.#receiver = receiver
+    this.#owner = owner
+    this.#limits = { bytes: options.limits.headers, count: options.limits.headerCount }
+    this.#maxBody = options.limits.body === 'unlimited' ? Number.POSITIVE_INFINITY : options.limits.body
+    this.#timer = new Timer(wheel, () => this.#timeout())
+  }
+
+  /** Take over a socket that begins to be read after this. */
+  attach(socket: Socket): void {
+    this.socket = socket
+    this.#timer.set(this.options.timeouts.idle)
+    socket.on('end', () => this.#fin())
+    socket.on('drain', () => this.#current?.drained())
+    // The reason does not matter: whatever ended the socket, the client is gone.
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => this.#close())
+  }
+
+  /** `length` bytes of a borrowed buffer: what is left over at the end is copied. */
+  read(bytes: Buffer, length: number): void {
+    if (this.#phase === Phase.Closing) {
+      this.#linger(length)
+      return
+    }
+    const held = this.#end - this.#at
+    if (held === 0) {
+      this.#bytes = bytes
+      this.#at = 0
+      this.#end = length
+    } else {
+      // Only a new line can complete or spoil a head that was good so far, but for its size.
+      const newline = bytes.indexOf(10)
+      const waiting = this.#phase === Phase.Head && (newline < 0 || newline >= length)
+      this.#bytes = Buffer.concat([this.#bytes.subarray(this.#at, this.#end), bytes.subarray(0, length)])
+      this.#at = 0
+      this.#end = held + length
+      if (waiting && this.#end <= this.#limits.bytes) return
+    }
+    this.#pump()
+    if (this.#at === this.#end) this.#bytes = EMPTY
+    else if (this.#bytes === bytes) {
+      this.#bytes = Buffer.from(bytes.subarray(this.#at, this.#end))
+      this.#at = 0
+      this.#end = this.#bytes.length
+    }
+    if (this.#end - this.#at > MAX_AHEAD && this.#phase === Phase.Exchange) this.socket.pause()
+  }
+
+  /** Use the bytes in view: a body that flows, then further requests, one after the other and never nested. */
+  #pump(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    while (this.#at < this.#end) {
+      const before = this.#at
+      if (this.#phase === Phase.Exchange) {
+        if (!this.#flowing || !this.#bodyPending()) break
+        this.#readBody()
+      } else if (this.#phase === Phase.Closing) this.#at = this.#end
+      else this.#parse()
+      if (this.#at === before) break
+    }
+    this.#pumping = false
+    if (this.#finReceived) this.#afterFin()
+    else if (this.#end - this.#at <= MAX_AHEAD && (this.#flowing || !this.#bodyPending()) && this.socket.isPaused()) {
+      this.socket.resume()
+    }
+  }
+
+  /** Try to read one head and hand it on. */
+  #parse(): void {
+    const next = parser.request(this.#bytes, this.#at, this.#end, this.#limits)
+    if (next === INCOMPLETE) {
+      if (this.#phase === Phase.Idle) {
+        this.#phase = Phase.Head
+        this.#timer.set(this.options.timeouts.requestHeader)
+      }
+      return
+    }
+    if (next === INVALID) {
+      this.#refuse(new GatewayError(parser.error, parser.reason))
+      return
+    }
+    this.#at = next
+    const chunked = parser.chunked
+    const length = chunked ? -1 : Math.max(parser.contentLength, 0)
+    const head: RequestHead = {
+      method: parser.method,
+      rawPath: parser.path,
+      path: parser.path,
+      query: parser.query,
+      hasQuery: parser.hasQuery,
+      minor: parser.minor,
+      secure: false,
+      host: parser.host,
+      remoteAddress: this.#peer(),
+      headers: parser.headers,
+      bodyLength: length,
+      hasUnderscore: parser.hasUnderscore,
+      acceptsTrailers: parser.acceptsTrailers,
+    }
+    const keepAlive = !parser.close && !parser.upgrade && !this.#owner.draining && (head.minor > 0 || parser.keepAlive)
+    const down = new Http1Downstream(this, head.method, head.minor, keepAlive, length === 0)
+    this.#current = down
+    this.#phase = Phase.Exchange
+    this.#bodyRead = 0
+    this.#bodyLeft = chunked ? 0 : length
+    this.#decoder = chunked ? new ChunkedDecoder() : null
+    this.#flowing = false
+    this.#continueDue = parser.expectContinue && length !== 0 && head.minor > 0
+    if (length === 0) this.#timer.clear()
+    else this.#timer.set(this.options.timeouts.idle)
+    if (length > this.#maxBody) {
+      down.close()
+      this.#receiver.refuse(new GatewayError('SLUICE_BODY_TOO_LARGE', `Content-Length ${length}`), down)
+    } else this.#receiver.receive(head, down)
+  }
+
+  #peer(): string {
+    if (this.#remoteAddress === '') {
+      const address = this.socket.remoteAddress ?? ''
+      this.#remoteAddress = address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+    }
+    return this.#remoteAddress
+  }
+
+  /** Answer bytes that are no request, and read nothing more. */
+  #refuse(error: GatewayError): void {
+    const down = new Http1Downstream(this, 'GET', 1, false, true)
+    this.#current = down
+    this.#phase = Phase.Exchange
+    this.#decoder = null
+    this.#bodyLeft = 0
+    this.#at = this.#end
+    this.#timer.clear()
+    this.#receiver.refuse(error, down)
+  }
+
+  #bodyPending(): boolean {
+    const current = this.#current
+    return current !== null && !current.bodyEnded
+  }
+
+  /** Deliver body bytes in view for as long as they flow. */
+  #readBody(): void {
+    if (this.#delivering) return
+    this.#delivering = true
+    const down = this.#current!
+    this.#continueDue = false
+    this.#timer.set(this.options.timeouts.idle)
+    while (this.#flowing && this.#at < this.#end && !down.bodyEnded && !down.finished) {
+      const from = this.#at
+      const decoder = this.#decoder
+      if (decoder === null) {
+        const taken = Math.min(this.#bodyLeft, this.#end - from)
+        this.#bodyLeft -= taken
+        this.#at = from + taken
+        const last = this.#bodyLeft === 0
+        if (last) this.#bodyDone(down)
+        down.onChunk?.(this.#bytes.subarray(from, from + taken), last)
+        continue
+      }
+      const event = decoder.step(this.#bytes, from, this.#end)
+      if (event === BROKEN) {
+        this.#bodyFault(down, new GatewayError('SLUICE_BAD_REQUEST', decoder.reason))
+        break
+      }
+      this.#at = decoder.position
+      if (event === DATA) {
+        this.#bodyRead += decoder.position - decoder.from
+        if (this.#bodyRead > this.#maxBody) {
+          this.#bodyFault(down, new GatewayError('SLUICE_BODY_TOO_LARGE', 'the chunked body passed the limit'))
+          break
+        }
+        down.onChunk?.(this.#bytes.subarray(decoder.from, decoder.position), false)
+      } else if (event === END) {
+        down.trailers = decoder.trailers
+        this.#bodyDone(down)
+        down.onChunk?.(EMPTY, true)
+      }
+    }
+    this.#delivering = false
+  }
+
+  #bodyDone(down: Http1Downstream): void {
+    down.bodyEnded = true
+    this.#decoder = null
+    this.#timer.clear()
+  }
+
+  /** The body cannot go on: the exchange may still answer, but this connection reads no further request. */
+  #bodyFault(down: Http1Downstream, error: GatewayError): void {
+    this.#decoder = null
+    this.#flowing = false
+    this.#at = this.#end
+    this.#timer.clear()
+    down.close()
+    down.fail(error)
+  }
+
+  /** The exchange wants the body (or goes on with it). Called by the downstream. */
+  startBody(): void {
+    if (this.#continueDue) {
+      this.#continueDue = false
+      this.socket.write('HTTP/1.1 100 Continue\r\n\r\n', 'latin1')
+    }
+    if (this.#flowing) return
+    this.#flowing = true
+    if (this.#at < this.#end) this.#readBody()
+    // Inside a read the pump goes on by itself; outside it has to be told.
+    if (!this.#pumping) this.#pump()
+  }
+
+  /** The exchange can take no more for now. Called by the downstream. */
+  stopBody(): void {
+    if (!this.#flowing || !this.#bodyPending()) return
+    this.#flowing = false
+    this.#timer.clear()
+    this.socket.pause()
+  }
+
+  /** The current answer is complete. Called by the downstream, once. */
+  answered(down: Http1Downstream): void {
+    if (this.#current !== down) return
+    this.#current = null
+    if (down.keepAlive && down.bodyEnded && !this.#owner.draining) {
+      this.#phase = Phase.Idle
+      this.#flowing = false
+      this.#timer.set(this.options.timeouts.idle)
+      if (!this.#pumping && (this.#at < this.#end || this.#finReceived || this.socket.isPaused())) this.#pump()
+      return
+    }
+    this.#finishWriting()
+    // Unread bytes at close would make the kernel reset the connection and take the answer with it.
+    if (!this.#finReceived && this.socket.isPaused()) this.socket.resume()
+  }
+
+  /**
+   * The answer was cut: the client must see a connection that ends early. Where the end of the connection is the
+   * end of the body, only a reset tells (RFC 9112 8). Called by the downstream.
+   */
+  cut(untilClose: boolean): void {
+    this.#current = null
+    if (untilClose) this.socket.resetAndDestroy()
+    else this.#finishWriting()
+  }
+
+  /** Send what is written and the FIN; read on a little so that the client can take it. */
+  #finishWriting(): void {
+    this.#phase = Phase.Closing
+    this.#at = this.#end
+    this.socket.end()
+    this.#lastWritten = this.#taken()
+    this.#timer.set(this.socket.writableLength > 0 ? this.options.timeouts.idle : LINGER_TIME)
+  }
+
+  /** Bytes that the kernel has taken so far. */
+  #taken(): number {
+    return this.socket.bytesWritten - this.socket.writableLength
+  }
+
+  /** The client takes what it is sent too slowly, or takes it again. Called by the downstream. */
+  stalled(is: boolean): void {
+    if (is) {
+      this.#stalled = true
+      this.#lastWritten = this.#taken()
+      this.#timer.set(this.options.timeouts.idle)
+    } else {
+      this.#stalled = false
+      if (this.#finReceived) this.#timer.set(HALF_CLOSE_GRACE)
+      else if (!this.#bodyPending()) this.#timer.clear()
+    }
+  }
+
+  #linger(length: number): void {
+    this.#lingered += length
+    if (this.#lingered > MAX_LINGER) this.socket.destroy()
+  }
+
+  /** The client sent its FIN. */
+  #fin(): void {
+    this.#finReceived = true
+    if (this.#phase !== Phase.Closing) this.#afterFin()
+  }
+
+  /** Nothing more will be read: settle what that means for what is under way. */
+  #afterFin(): void {
+    const current = this.#current
+    if (current === null) {
+      if (this.#phase !== Phase.Closing) this.#finishWriting()
+    } else if (!current.bodyEnded && this.#at === this.#end) {
+      // The body can no longer become whole: for the upstream this is an abort, never an end (RFC 9112 8).
+      this.#current = null
+      this.#phase = Phase.Closing
+      current.lose()
+      this.socket.destroy()
+    } else if (!this.#stalled) {
+      this.#lastWritten = this.#taken()
+      this.#timer.set(HALF_CLOSE_GRACE)
+    }
+  }
+
+  /**
+   * A FIN while the answer is due is a half-close (the client still reads) or the end of the client; TCP tells them
+   * apart only when something is sent: a client that is gone answers with RST. So after a grace in which most answers
+   * come, an interim response is sent where no answer has begun (RFC 9110 15.2: any client must skip it). Where an
+   * answer is under way and silent, the client is taken to be gone, as a closed event stream looks just like this.
+   */
+  #probe(current: Http1Downstream): void {
+    const taken = this.#taken()
+    if (!current.started) {
+      if (current.minor > 0) this.socket.write('HTTP/1.1 102 Processing\r\n\r\n', 'latin1')
+    } else if (taken === this.#lastWritten) this.socket.destroy()
+    else {
+      this.#lastWritten = taken
+      this.#timer.set(HALF_CLOSE_GRACE)
+    }
+  }
+
+  #timeout(): void {
+    const current = this.#current
+    if (this.#phase === Phase.Idle) this.#finishWriting()
+    else if (this.#phase === Phase.Head) {
+      this.#refuse(new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the head did not arrive in time'))
+    } else if (current === null || this.#stalled) {
+      const taken = this.#taken()
+      if (taken === this.#lastWritten) this.socket.destroy()
+      else {
+        this.#lastWritten = taken
+        this.#timer.set(this.options.timeouts.idle)
+      }
+    } else if (this.#finReceived) this.#probe(current)
+    else if (!current.bodyEnded && this.#flowing) {
+      this.#bodyFault(current, new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the body stopped arriving'))
+    }
+  }
+
+  #close(): void {
+    this.#timer.remove()
+    const current = this.#current
+    this.#current = null
+    this.#phase = Phase.Closing
+    this.#at = this.#end
+    this.#owner.forget(this)
+    current?.lose()
+  }
+
+  /** Close when idle, after the current answer otherwise. */
+  drain(): void {
+    if (this.#phase === Phase.Idle) this.#finishWriting()
+    else this.#current?.close()
+  }
+
+  destroy(): void {
+    this.socket.destroy()
+  }
+}

@@ -1,0 +1,121 @@
+// The native engine: our HTTP/1.1 codec on node:net.
+import { createServer, type Server, Socket } from 'node:net'
+import type { Receiver } from '../http/downstream.ts'
+import { Connection } from './connection.ts'
+import type { Engine, Listener, ListenerOptions } from './listener.ts'
+
+/**
+ * Reads of all plain connections land here: what a callback does not use at once it copies. Saves an allocation and
+ * the stream machinery on each read.
+ */
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+
+class NativeListener implements Listener {
+  readonly name: string
+  readonly host: string
+  readonly engine = 'native'
+  readonly #server: Server
+  readonly #connections = new Set<Connection>()
+  #onEmpty: (() => void) | null = null
+
+  constructor(options: ListenerOptions, receiver: Receiver) {
+    this.name = options.name
+    this.host = options.host
+    // pauseOnConnect: nothing is read until the handle has our buffer.
+    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true, highWaterMark: 64 * 1024 })
+    this.#server.on('connection', accepted => {
+      const connection = new Connection(options, receiver, this)
+      this.#connections.add(connection)
+      connection.attach(withReadBuffer(accepted, this.#server, connection))
+    })
+  }
+
+  listen(port: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen({ host: this.host, port, backlog: 4096 }, () => {
+        this.#server.off('error', reject)
+        // Accepting can fail later (EMFILE): the listener goes on and the client sees a refused connection.
+        this.#server.on('error', () => {})
+        resolve()
+      })
+    })
+  }
+
+  get port(): number {
+    const address = this.#server.address()
+    return address !== null && typeof address === 'object' ? address.port : 0
+  }
+
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  /** True once no further request may begin on an open connection. */
+  draining = false
+
+  forget(connection: Connection): void {
+    this.#connections.delete(connection)
+    if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  drain(): Promise<void> {
+    this.draining = true
+    this.#server.close()
+    return new Promise(resolve => {
+      this.#onEmpty = resolve
+      for (const connection of this.#connections) connection.drain()
+      if (this.#connections.size === 0) resolve()
+    })
+  }
+
+  destroy(): void {
+    this.draining = true
+    this.#server.close()
+    for (const connection of this.#connections) connection.destroy()
+  }
+}
+
+interface HandleHolder {
+  _handle: unknown
+  _server?: unknown
+}
+
+/**
+ * Give an accepted connection our read buffer. Node takes `onread` only where a socket is made, so the handle moves
+ * to a socket made for it; without a handle (never seen) the accepted socket is read by events.
+ */
+function withReadBuffer(accepted: Socket, server: Server, connection: Connection): Socket {
+  const holder = accepted as unknown as HandleHolder
+  const handle = holder._handle
+  if (handle === null || handle === undefined) {
+    accepted.on('data', chunk => connection.read(chunk, chunk.length))
+    accepted.resume()
+    return accepted
+  }
+  holder._handle = null
+  const socket = new Socket({
+    handle,
+    allowHalfOpen: true,
+    highWaterMark: 64 * 1024,
+    onread: {
+      buffer: readBuffer,
+      callback: (length: number, bytes: Uint8Array) => {
+        connection.read(bytes as Buffer, length)
+        return true
+      },
+    },
+  } as unknown as ConstructorParameters<typeof Socket>[0])
+  // The server counts its connections through this field; without it close() would never report the end.
+  ;(socket as unknown as HandleHolder)._server = server
+  socket.resume()
+  return socket
+}
+
+/** The default engine. */
+export const nativeEngine: Engine = {
+  listen(options: ListenerOptions, receiver: Receiver): Promise<Listener> {
+    const listener = new NativeListener(options, receiver)
+    return listener.listen(options.port).then(() => listener)
+  },
+}

@@ -1,0 +1,156 @@
+// One request on its way to an endpoint: the request's half of the exchange with an upstream connection.
+import { GatewayError } from '../../errors.ts'
+import { type BodySource, isIdempotent, type RequestHead } from '../../http/head.ts'
+import { lastChunk } from '../../http1/chunked.ts'
+import { requestHead } from '../../http1/serialize.ts'
+import type { UpstreamConnection } from './connection.ts'
+import type { Http1Pool } from './pool.ts'
+import type { Call, ResponseSink } from './transport.ts'
+
+/** A chunk up to this joins what is gathered in one string. */
+const SMALL = 4096
+
+/** See Call. Made by the pool, driven by the connection. */
+export class Http1Call implements Call {
+  readonly head: RequestHead
+  readonly sink: ResponseSink
+  /** No callback may come any more. */
+  done = false
+  /** The whole request was handed to the socket. */
+  requestEnded = false
+  readonly #pool: Http1Pool
+  readonly #host: string
+  readonly #body: BodySource
+  #connection: UpstreamConnection | null = null
+  #gathered = ''
+  #bodyStarted = false
+  #bodyTouched = false
+  #left = 0
+  #retried = false
+
+  constructor(pool: Http1Pool, head: RequestHead, host: string, body: BodySource, sink: ResponseSink) {
+    this.#pool = pool
+    this.head = head
+    this.#host = host
+    this.#body = body
+    this.sink = sink
+  }
+
+  /** Write the request on a connected socket. Called by the connection. */
+  start(connection: UpstreamConnection): void {
+    this.#connection = connection
+    const length = this.head.bodyLength
+    this.#gathered = requestHead(this.head, this.#host)
+    if (length === 0) this.requestEnded = true
+    else {
+      this.#left = length
+      this.#bodyStarted = true
+      this.#body.onChunk = (chunk, last) => this.#onBody(chunk, last)
+      // What has arrived with the head comes at once and leaves with it in one write.
+      this.#body.resume()
+    }
+    this.#flush()
+  }
+
+  #onBody(chunk: Uint8Array, last: boolean): void {
+    const connection = this.#connection
+    if (this.done || connection === null) return
+    this.#bodyTouched = true
+    const length = chunk.length
+    const chunked = this.head.bodyLength < 0
+    if (!chunked) this.#left -= length
+    if (last) this.requestEnded = true
+    const before = chunked && length > 0 ? `${length.toString(16)}\r\n` : ''
+    let after = before === '' ? '' : '\r\n'
+    if (chunked && last) after += lastChunk(this.#body.trailers)
+    if (length <= SMALL) {
+      const fresh = this.#gathered === ''
+      this.#gathered += before + (chunk as Buffer).toString('latin1') + after
+      // While `start` gathers, the flush is its own.
+      if (fresh || this.#gathered.length > 2 * SMALL) this.#flush()
+      return
+    }
+    const text = this.#gathered + before
+    this.#gathered = ''
+    const bytes = Buffer.allocUnsafe(text.length + length + after.length)
+    bytes.write(text, 0, 'latin1')
+    bytes.set(chunk, text.length)
+    bytes.write(after, text.length + length, 'latin1')
+    if (!connection.write(bytes) && !last) this.#body.pause()
+  }
+
+  #flush(): void {
+    if (this.#gathered === '' || this.#connection === null) return
+    const text = this.#gathered
+    this.#gathered = ''
+    if (!this.#connection.writeText(text) && !this.requestEnded) this.#body.pause()
+  }
+
+  /** The socket takes more. Called by the connection. */
+  drained(): void {
+    if (this.#bodyStarted && !this.requestEnded && !this.done) this.#body.resume()
+  }
+
+  /** May this request be sent on another connection after this one closed without a byte of answer (RFC 9112 9.3.1)? */
+  mayRestart(): boolean {
+    return !this.#retried && !this.#bodyTouched && isIdempotent(this.head.method)
+  }
+
+  /** Send again on a fresh connection. Called by the connection. */
+  restart(): void {
+    this.#retried = true
+    this.#connection = null
+    this.requestEnded = false
+    if (this.#bodyStarted) this.#body.pause()
+    this.#pool.again(this)
+  }
+
+  /** True when bytes of the body went out: no other endpoint can have them. */
+  get bodyTouched(): boolean {
+    return this.#bodyTouched
+  }
+
+  /** End with an error. */
+  fail(error: GatewayError): void {
+    if (this.done) return
+    this.#finish()
+    this.sink.onError(error)
+  }
+
+  /** The answer is complete. Called by the connection. */
+  finish(): void {
+    this.#finish()
+  }
+
+  resume(): void {
+    if (!this.done) this.#connection?.resume()
+  }
+
+  abort(): void {
+    if (this.done) return
+    const connection = this.#connection
+    this.#finish()
+    if (connection === null) this.#pool.unqueue(this)
+    else connection.destroy()
+  }
+
+  /** The connection that will carry it, before it is connected. Called by the connection. */
+  assign(connection: UpstreamConnection): void {
+    this.#connection = connection
+  }
+
+  #finish(): void {
+    this.done = true
+    this.#connection = null
+    if (this.#bodyStarted) this.#body.onChunk = null
+  }
+
+  /** The error for a connection that broke before the answer was complete. */
+  broken(
+    code: 'SLUICE_UPSTREAM_RESET' | 'SLUICE_UPSTREAM_CONNECT' | 'SLUICE_UPSTREAM_TIMEOUT',
+    message: string,
+    unsent: boolean,
+  ): GatewayError {
+    return new GatewayError(code, message, { retryable: unsent || !this.#bodyTouched, unsent })
+  }
+}

@@ -1,0 +1,74 @@
+// A named group of endpoints with its balancer and its settings.
+import { BALANCERS } from './balance/algorithms.ts'
+import type { Balancer } from './balance/balancer.ts'
+import { Endpoint, type EndpointFacts } from './endpoint.ts'
+import type { UpstreamOptions } from './options.ts'
+import { Http1Pool, readTlsFile } from './transport/pool.ts'
+import type { TransportOptions, TransportTls } from './transport/transport.ts'
+
+/** Lives across reloads for as long as its options stay the same. */
+export class Upstream {
+  readonly name: string
+  readonly options: UpstreamOptions
+  /** Swapped by one assignment when the endpoints change. */
+  balancer: Balancer
+  readonly #transport: TransportOptions
+
+  /** Throws when a certificate file cannot be read: security that cannot be had must not be left out. */
+  constructor(name: string, options: UpstreamOptions, tlsDir: (path: string) => string) {
+    this.name = name
+    this.options = options
+    this.#transport = {
+      scheme: options.scheme,
+      tls: options.scheme === 'https' ? loadTls(options.tls, tlsDir) : null,
+      connections: options.connections,
+      timeouts: options.timeouts,
+    }
+    this.balancer = BALANCERS[options.balance](options.endpoints.map(facts => this.#endpoint(facts)))
+  }
+
+  /** Set the endpoints: those known before keep their connections and numbers, those gone finish what they have. */
+  update(endpoints: readonly EndpointFacts[]): void {
+    const known = new Map(this.balancer.endpoints.map(endpoint => [endpoint.address, endpoint]))
+    const next: Endpoint[] = []
+    for (const facts of endpoints) {
+      const kept = known.get(facts.address)
+      if (kept === undefined) next.push(this.#endpoint(facts))
+      else {
+        known.delete(facts.address)
+        kept.weight = facts.weight
+        kept.labels = facts.labels
+        next.push(kept)
+      }
+    }
+    this.balancer = BALANCERS[this.options.balance](next)
+    for (const gone of known.values()) gone.pool.close()
+  }
+
+  #endpoint(facts: EndpointFacts): Endpoint {
+    return new Endpoint(facts, new Http1Pool(facts.host, facts.port, this.#transport))
+  }
+
+  /** The Host field for an attempt: the client's, the endpoint's or a literal. */
+  hostFor(endpoint: Endpoint, clientHost: string): string {
+    const host = this.options.host
+    if (host === 'pass') return clientHost === '' ? endpoint.address : clientHost
+    return host === 'endpoint' ? endpoint.address : host
+  }
+
+  /** Let go of all connections; requests in flight finish. */
+  close(): void {
+    for (const endpoint of this.balancer.endpoints) endpoint.pool.close()
+  }
+}
+
+function loadTls(options: UpstreamOptions['tls'], resolve: (path: string) => string): TransportTls {
+  const read = (path: string | undefined) => (path === undefined ? null : readTlsFile(resolve(path)))
+  return {
+    ca: read(options?.ca),
+    cert: read(options?.cert),
+    key: read(options?.key),
+    verify: options?.verify ?? true,
+    servername: options?.servername ?? null,
+  }
+}
