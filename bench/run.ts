@@ -19,6 +19,7 @@ const USAGE = `npm run bench -- [options]
   --rounds N              rounds a scenario (5)
   --seconds S             seconds a run (3)
   --warmup S              seconds before each run that are not counted (1)
+  --preheat S             seconds of load for each before the first round, for compiled code to settle (5)
   --connections N         client connections (64)
   --driver NAME           autocannon or wrk (autocannon)
   --out FOLDER            where the results go (bench/results); \`none\` writes nothing`
@@ -30,6 +31,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
     warmup: { type: 'string', default: '1' },
+    preheat: { type: 'string', default: '5' },
     connections: { type: 'string', default: '64' },
     driver: { type: 'string', default: 'autocannon' },
     out: { type: 'string', default: fileURLToPath(new URL('./results', import.meta.url)) },
@@ -44,6 +46,7 @@ if (options.help) {
 const rounds = count('rounds', options.rounds)
 const seconds = count('seconds', options.seconds)
 const warmup = Number(options.warmup)
+const preheat = Number(options.preheat)
 const connections = count('connections', options.connections)
 const drive = { autocannon: autocannonDriver, wrk: wrkDriver }[options.driver]
 if (drive === undefined) usage(`no such driver: ${options.driver}`)
@@ -60,6 +63,8 @@ async function play(scenario: Scenario): Promise<void> {
   console.log(`\n${scenario.name}: ${scenario.question}`)
   const upstream = await UpstreamProcess.start()
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sluice-bench-'))
+  const measure = (rival: RunningRival, warmup: number) =>
+    attempt(() => run({ scenario, rival, upstream, drive: drive!, connections, warmup, seconds }))
   const entrants: { rival: Rival; version: string; running: RunningRival; runs: Run[] }[] = []
   const absent: string[] = []
   try {
@@ -76,13 +81,13 @@ async function play(scenario: Scenario): Promise<void> {
       const running = await rival.start({ upstreamPorts: [upstream.port], routes: scenario.routes, folder: own })
       entrants.push({ rival, version, running, runs: [] })
     }
+    // Compiled code comes late: before the first round each gets a longer warm-up, which nobody counts.
+    if (preheat > 0) for (const { running } of entrants) await measure(running, preheat)
     for (let round = 0; round < rounds; round++) {
       // Each round begins with another one, so that none always runs after the same neighbour.
       for (let i = 0; i < entrants.length; i++) {
         const { rival, running, runs } = entrants[(i + round) % entrants.length]!
-        const result = await attempt(() =>
-          run({ scenario, rival: running, upstream, drive: drive!, connections, warmup, seconds }),
-        )
+        const result = await measure(running, warmup)
         runs.push(result)
         const { cpuPerRequest, requestsPerSecond, p50, p99, fault } = result
         console.log(
