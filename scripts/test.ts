@@ -96,7 +96,7 @@ class Report {
       return
     }
     // A subtest's own line repeats what its assertions said, unless none of them did.
-    const closes = text.replace(/ # time=.*$/, '') === this.#open[depth]
+    const closes = text.replace(/^- /, '').replace(/ # time=.*$/, '') === this.#open[depth]
     if (!failed || / # (TODO|SKIP)\b/i.test(text) || (closes && this.#shown > 0)) return
     this.#shown++
     console.log(`\nin ${this.#open.slice(0, depth).join(' > ')}\n${line}`)
