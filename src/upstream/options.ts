@@ -34,8 +34,10 @@ export function parseEndpoint(text: string): EndpointAddress | string {
   if (text.includes('://')) return `must not have a scheme (that is the upstream's \`scheme\`); ${shape}`
   if (text.includes('@')) return `must not hold credentials; ${shape}`
   if (/[/?#]/.test(text)) return `must not have a path or query (a route's \`rewrite\` changes paths); ${shape}`
+  if (!text.includes('[') && text.indexOf(':') !== text.lastIndexOf(':'))
+    return `an IPv6 address stands in brackets; ${shape}`
   const found = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(text)
-  if (found === null) return text.includes(']') ? shape : `an IPv6 address stands in brackets; ${shape}`
+  if (found === null) return shape
   const [, six, name, portText] = found
   if (portText === undefined) return `has no port; ${shape}`
   const port = /^\d{1,5}$/.test(portText) ? Number(portText) : 0

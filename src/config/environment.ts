@@ -1,0 +1,59 @@
+// `${NAME}` and `${NAME:-default}` in a scalar: replaced after parsing, so that a value can never change the structure.
+
+/** Attributes that plugins read from `${…}` themselves; anything with a dot is one too. */
+const ATTRIBUTES = new Set(['route', 'host', 'path', 'method', 'consumer'])
+const REFERENCE = /\$\$\{|\$\{([^}]*)(\}?)/g
+const NAME = /^([A-Za-z_][A-Za-z0-9_]*)(?::-([\s\S]*))?$/
+
+/** A scalar with its references replaced. */
+export interface Substituted {
+  readonly text: string
+  /** Names of the variables that went in, or whose default did. */
+  readonly names: readonly string[]
+  /** What is wrong with references; empty when all is well. */
+  readonly faults: readonly string[]
+}
+
+/**
+ * Replace the references in `text` from `env`. `$${` stands for a literal `${`; attribute references such as
+ * `${client.ip}` stay as they are.
+ */
+export function substitute(text: string, env: Readonly<Record<string, string | undefined>>): Substituted {
+  const names: string[] = []
+  const faults: string[] = []
+  const replaced = text.replace(REFERENCE, (whole, inner: string | undefined, close: string | undefined) => {
+    if (inner === undefined) return '${'
+    if (close === '') {
+      faults.push('a `${` is not closed; write `$${` for a literal one')
+      return whole
+    }
+    if (ATTRIBUTES.has(inner) || (inner.includes('.') && !inner.includes(':-'))) return whole
+    const found = NAME.exec(inner)
+    if (found === null) {
+      faults.push(
+        `${JSON.stringify(whole)} names no variable: letters, digits and _ are due; write \`$\${\` for a literal one`,
+      )
+      return whole
+    }
+    const name = found[1]!
+    const value = Object.hasOwn(env, name) ? env[name] : undefined
+    names.push(name)
+    // As in a shell, `:-` also stands in for a variable that is set and empty.
+    if (found[2] !== undefined) return value === undefined || value === '' ? found[2] : value
+    if (value !== undefined) return value
+    faults.push(`the environment has no ${name}; set it, or write \${${name}:-default}`)
+    return whole
+  })
+  return { text: replaced, names, faults }
+}
+
+/** A plain scalar as the YAML 1.2 core schema reads it (YAML 1.2.2, 10.3.2). */
+export function resolveCore(text: string): string | number | boolean | null {
+  if (/^(?:~|null|Null|NULL|)$/.test(text)) return null
+  if (/^(?:true|True|TRUE)$/.test(text)) return true
+  if (/^(?:false|False|FALSE)$/.test(text)) return false
+  if (/^[-+]?[0-9]+$/.test(text)) return Number(text)
+  if (/^0o[0-7]+$/.test(text) || /^0x[0-9a-fA-F]+$/.test(text)) return Number(text)
+  if (/^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/.test(text)) return Number(text)
+  return text
+}

@@ -1,0 +1,216 @@
+// From what a schema finds wrong to one plain sentence for each wrong value, with the place it belongs to.
+import type { z } from 'zod'
+import { type FaultCode, hint, nearest, type Path, quote } from './fault.ts'
+
+/** A fault before its line is known. */
+export interface Problem {
+  readonly path: Path
+  readonly message: string
+  readonly code: FaultCode
+  /** Point at the key instead of its value. */
+  readonly on?: 'key'
+}
+
+type Issue = z.core.$ZodIssue
+
+const KINDS: Record<string, string> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  object: 'a map',
+  record: 'a map',
+  array: 'a list',
+  null: 'nothing',
+  nan: 'a number',
+}
+
+/**
+ * Problems for the issues that `schema` found in `input`; `prefix` is where the input stands in the document.
+ * A misspelt key that hides a required one is told once.
+ */
+export function explain(
+  schema: z.core.$ZodType,
+  issues: readonly Issue[],
+  input: unknown,
+  prefix: Path = [],
+): Problem[] {
+  const problems: Problem[] = []
+  const meant = new Set<string>()
+  for (const issue of issues) one(issue, [])
+  const told = problems.filter(problem => problem.code !== 'SLUICE_CONFIG_MISSING' || !meant.has(pathKey(problem.path)))
+  return prefix.length === 0 ? told : told.map(problem => ({ ...problem, path: [...prefix, ...problem.path] }))
+
+  function one(issue: Issue, before: Path): void {
+    const path: Path = [...before, ...(issue.path as Path)]
+    if (issue.code === 'unrecognized_keys') {
+      const known = knownKeys(schema, path)
+      for (const key of issue.keys) {
+        const near = nearest(key, known)
+        if (near !== undefined) meant.add(pathKey([...path, near]))
+        problems.push({
+          path: [...path, key],
+          message: `unknown key${hint(key, known)}`,
+          code: 'SLUICE_CONFIG_UNKNOWN_KEY',
+          on: 'key',
+        })
+      }
+    } else if (issue.code === 'invalid_key') {
+      const message = issue.issues.map(inner => sentence(inner as Issue, path.at(-1))).join('; ')
+      problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID', on: 'key' })
+    } else if (issue.code === 'invalid_union' && valueAt(input, path) !== undefined) {
+      union(issue, path)
+    } else if (
+      valueAt(input, path) === undefined &&
+      (issue.code === 'invalid_type' || issue.code === 'invalid_union')
+    ) {
+      const message = isDefault(issue.message) ? 'is missing' : `is missing: ${issue.message}`
+      problems.push({ path, message, code: 'SLUICE_CONFIG_MISSING' })
+    } else {
+      problems.push({ path, message: sentence(issue, valueAt(input, path)), code: 'SLUICE_CONFIG_INVALID' })
+    }
+  }
+
+  // The branch that was meant is the one whose kind of value it is; its own issues say most.
+  function union(issue: z.core.$ZodIssueInvalidUnion, path: Path): void {
+    const value = valueAt(input, path)
+    const branches = issue.errors as Issue[][]
+    const fitting = branches.filter(branch => !branch.some(isMismatch)).sort((a, b) => a.length - b.length)
+    const best = fitting[0]
+    const push = (message: string) => problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID' })
+    if (best !== undefined) {
+      const [only] = best
+      if (best.length === 1 && only !== undefined && only.path.length === 0 && only.code === 'invalid_format') {
+        const words = branches.flat().filter(other => other.code === 'invalid_value')
+        push([sentence(only, value), ...words.map(word => literals(word))].join(', or '))
+      } else for (const inner of best) one(inner, path)
+    } else if (!isDefault(issue.message)) push(issue.message)
+    else {
+      const wanted = [...new Set(branches.flat().filter(isMismatch).map(expectation))]
+      push(
+        wanted.length === 0
+          ? `is not valid, found ${kindOf(value)}`
+          : `${wanted.join(', or ')} is due, found ${kindOf(value)}`,
+      )
+    }
+  }
+}
+
+/** One sentence for an issue that concerns one value. Values themselves are named only where they are words of ours. */
+function sentence(issue: Issue, value: unknown): string {
+  if (!isDefault(issue.message)) return issue.message
+  switch (issue.code) {
+    case 'invalid_type': {
+      const advice =
+        issue.expected === 'string' && typeof value !== 'object' && value !== undefined ? '; put it in quotes' : ''
+      return `${expectation(issue)} is due, found ${kindOf(value)}${advice}`
+    }
+    case 'invalid_value': {
+      const near = typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined
+      const found = typeof value === 'string' ? quote(value) : typeof value === 'number' ? value : kindOf(value)
+      return `${literals(issue)} is due, found ${found}${near === undefined ? '' : `; did you mean "${near}"?`}`
+    }
+    case 'too_small':
+      if (issue.origin === 'string' && issue.minimum === 1) return 'must not be empty'
+      return `must ${amount(issue.origin, issue.inclusive === false ? 'more than' : 'at least', issue.minimum)}`
+    case 'too_big':
+      return `must ${amount(issue.origin, issue.inclusive === false ? 'less than' : 'at most', issue.maximum)}`
+    case 'not_multiple_of':
+      return `must be a multiple of ${issue.divisor}`
+    case 'invalid_format':
+      return `does not have the form of ${issue.format === 'regex' ? 'such a value' : `a ${issue.format}`}`
+    case 'invalid_union':
+    case 'invalid_element':
+      return `is not valid, found ${kindOf(value)}`
+    default:
+      return 'is not valid'
+  }
+}
+
+function amount(origin: string, bound: string, count: number | bigint): string {
+  if (origin === 'string') return `have ${bound} ${count} characters`
+  if (origin === 'array' || origin === 'set') return `have ${bound} ${count} ${count === 1 ? 'entry' : 'entries'}`
+  return `be ${bound} ${count}`
+}
+
+// What a schema says by itself begins with these; what its author wrote is better and kept.
+function isDefault(message: string): boolean {
+  return /^(?:Invalid |Too (?:small|big):|Unrecognized key)/.test(message)
+}
+
+function isMismatch(issue: Issue): boolean {
+  return issue.path.length === 0 && (issue.code === 'invalid_type' || issue.code === 'invalid_value')
+}
+
+function expectation(issue: Issue): string {
+  if (!isDefault(issue.message)) return issue.message.replace(/ is due\b/, '')
+  if (issue.code === 'invalid_type') return KINDS[issue.expected] ?? issue.expected
+  return literals(issue)
+}
+
+function literals(issue: Issue): string {
+  if (issue.code !== 'invalid_value') return 'another value'
+  const words = issue.values.map(String)
+  return words.length < 2 ? (words[0] ?? 'another value') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`
+}
+
+function kindOf(value: unknown): string {
+  if (value === undefined || value === null) return 'nothing'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object') return 'a map'
+  return typeof value === 'string' ? 'text' : typeof value === 'boolean' ? 'true or false' : 'a number'
+}
+
+/** What stands at `path` in plain data; undefined when nothing does. */
+export function valueAt(input: unknown, path: Path): unknown {
+  let value = input
+  for (const key of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
+    value = (value as Record<string | number, unknown>)[key]
+  }
+  return value
+}
+
+function pathKey(path: Path): string {
+  return JSON.stringify(path)
+}
+
+/** The parts of a schema's definition that lead further in. */
+interface Def {
+  readonly type: string
+  readonly shape?: Record<string, z.core.$ZodType>
+  readonly innerType?: z.core.$ZodType
+  readonly in?: z.core.$ZodType
+  readonly element?: z.core.$ZodType
+  readonly valueType?: z.core.$ZodType
+  readonly options?: readonly z.core.$ZodType[]
+  readonly left?: z.core.$ZodType
+  readonly right?: z.core.$ZodType
+  readonly getter?: () => z.core.$ZodType
+}
+
+/** Keys that an object at `path` may have, whichever branch it is of. */
+function knownKeys(schema: z.core.$ZodType, path: Path): string[] {
+  let here = objects(schema)
+  for (const key of path) {
+    here = here.flatMap(({ shape, element, valueType }) => {
+      const next =
+        typeof key === 'number'
+          ? element
+          : ((shape !== undefined && Object.hasOwn(shape, key) ? shape[key] : undefined) ?? valueType)
+      return next === undefined ? [] : objects(next)
+    })
+  }
+  return [...new Set(here.flatMap(({ shape }) => (shape === undefined ? [] : Object.keys(shape))))]
+}
+
+// What a schema comes down to when defaults, options and transformations are taken off.
+function objects(schema: z.core.$ZodType): Def[] {
+  const def = schema._zod?.def as unknown as Def | undefined
+  if (def === undefined) return []
+  if (def.type === 'union') return (def.options ?? []).flatMap(objects)
+  if (def.type === 'intersection')
+    return [def.left, def.right].flatMap(side => (side === undefined ? [] : objects(side)))
+  const inner = def.innerType ?? def.in ?? def.getter?.()
+  return inner === undefined ? [def] : objects(inner)
+}

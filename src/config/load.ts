@@ -1,0 +1,283 @@
+// From a file to a checked configuration, or to every fault in it at once; nothing of it runs and nothing throws.
+// Over 200 lines because the outline, the plugins and the references between sections are one reading in one order.
+import { accessSync, constants, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
+import { type PluginEntry, pluginEntry } from '../pipeline/entry.ts'
+import type { PluginDefinition, PluginOptionsError } from '../pipeline/plugin.ts'
+import { conflicts } from '../route/entry.ts'
+import { routeOptions } from '../route/options.ts'
+import { UPCOMING_UPSTREAM_OPTIONS } from '../upstream/options.ts'
+import { type Config, document } from './document.ts'
+import { explain, type Problem, valueAt } from './explain.ts'
+import { type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
+import { redact } from './redact.ts'
+import { decodeSource, readSource, SourceError } from './source.ts'
+import { readTree, type Tree } from './tree.ts'
+
+/** More than this many faults are counted and not told one by one. */
+const MAX_FAULTS = 1_000
+
+/** What a file comes to: a configuration without faults, or faults. */
+export type Loaded =
+  | {
+      readonly config: Config
+      /** The file as the admin page may show it: JSON text without secrets. */
+      readonly shown: string
+      readonly faults: readonly []
+    }
+  | { readonly config: null; readonly shown: null; readonly faults: readonly Fault[] }
+
+/** What a load depends on beside the file. */
+export interface LoadContext {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly catalog: Catalog
+}
+
+/** Read and check a file. Never rejects. */
+export async function loadFile(file: string, context: LoadContext): Promise<Loaded> {
+  let text: string
+  try {
+    text = decodeSource(await readSource(file))
+  } catch (error) {
+    return failed([sourceFault(file, error)])
+  }
+  return loadText(text, file, context)
+}
+
+/** Check a text, or bytes, as if `file` held it: relative paths start at its folder. Never rejects. */
+export async function loadText(source: string | Uint8Array, file: string, context: LoadContext): Promise<Loaded> {
+  try {
+    const text = typeof source === 'string' ? source.replace(/^\ufeff/, '') : decodeSource(source)
+    const tree = readTree(text, file, context.env)
+    if (tree.faults.length > 0) return failed(bounded(tree.faults, file))
+    return await check(tree, file, context)
+  } catch (error) {
+    return failed([sourceFault(file, error)])
+  }
+}
+
+/**
+ * A fault at `path` of the file as it is now, for what is found only after the load (such as by a plugin's `create`).
+ * At the file's first line when it can no longer be read. Never rejects.
+ */
+export async function faultIn(file: string, path: Path, message: string, code: FaultCode): Promise<Fault> {
+  try {
+    return readTree(decodeSource(await readSource(file)), file, process.env).fault(path, message, code)
+  } catch {
+    return readTree('', file, {}).fault(path, message, code)
+  }
+}
+
+/** Freeze plain data all the way down. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  Object.freeze(value)
+  for (const key in value) deepFreeze(value[key])
+  return value
+}
+
+async function check(tree: Tree, file: string, { catalog }: LoadContext): Promise<Loaded> {
+  const raw = tree.value
+  const baseDir = dirname(resolve(file))
+  const outline = document.safeParse(raw)
+  const problems = outline.success ? [] : explain(document, outline.error.issues, raw).map(upcoming)
+  if (isMap(raw)) {
+    problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...missingFiles(raw, baseDir))
+    problems.push(...(await pluginProblems(raw, catalog, baseDir)))
+  }
+  if (problems.length > 0 || !outline.success) {
+    const faults = problems
+      .slice(0, MAX_FAULTS)
+      .map(({ path, message, code, on }) => tree.fault(path, message, code, on))
+    return failed(bounded(faults, file, problems.length))
+  }
+  const shown = JSON.stringify(redact(raw, tree.substituted), null, 2)
+  return { config: deepFreeze(outline.data), shown, faults: [] }
+}
+
+function failed(faults: readonly Fault[]): Loaded {
+  return { config: null, shown: null, faults }
+}
+
+function bounded(faults: readonly Fault[], file: string, count = faults.length): Fault[] {
+  const sorted = sortFaults(faults.length > MAX_FAULTS ? faults.slice(0, MAX_FAULTS) : faults)
+  if (count > MAX_FAULTS) {
+    const { line, column } = sorted.at(-1)!
+    const message = `and ${count - MAX_FAULTS} more faults`
+    sorted.push({ file, line, column, path: '', message, code: 'SLUICE_CONFIG_LIMIT' })
+  }
+  return sorted
+}
+
+function sourceFault(file: string, error: unknown): Fault {
+  const fault = (message: string, code: FaultCode, before = ''): Fault => {
+    const lines = before.split('\n')
+    return { file, line: lines.length, column: lines.at(-1)!.length + 1, path: '', message, code }
+  }
+  if (!(error instanceof SourceError)) return fault(`cannot be checked: ${firstLine(error)}`, 'SLUICE_CONFIG_FILE')
+  const codes = { file: 'SLUICE_CONFIG_FILE', limit: 'SLUICE_CONFIG_LIMIT', syntax: 'SLUICE_CONFIG_SYNTAX' } as const
+  return fault(error.message, codes[error.kind], error.before)
+}
+
+/** What the contract has and this version does not is told as such, and not as a typo. */
+function upcoming(problem: Problem): Problem {
+  const { path, code } = problem
+  const key = path[2]
+  if (code !== 'SLUICE_CONFIG_UNKNOWN_KEY' || path[0] !== 'upstreams' || path.length !== 3) return problem
+  if (typeof key !== 'string' || !Object.hasOwn(UPCOMING_UPSTREAM_OPTIONS, key)) return problem
+  return { ...problem, message: UPCOMING_UPSTREAM_OPTIONS[key]! }
+}
+
+/** Names and addresses that stand twice, and upstreams that routes name and nobody declares. */
+function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
+  const problems: Problem[] = []
+  const once = (seen: Map<string, Path>, name: string, path: Path, what: string) => {
+    const first = seen.get(name)
+    if (first === undefined) seen.set(name, path)
+    else {
+      const message = `${quote(name)} is ${what} on line ${tree.line(first)} already`
+      problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID' })
+    }
+  }
+
+  const names = new Map<string, Path>()
+  const addresses = new Map<string, Path>()
+  const admin = raw.admin === undefined ? {} : raw.admin
+  const adminAddress = isMap(admin) ? `${admin.host ?? '127.0.0.1'}:${admin.port ?? 9901}` : ''
+  for (const [i, listener] of entries(raw.listeners)) {
+    if (typeof listener.name === 'string')
+      once(names, listener.name, ['listeners', i, 'name'], 'the name of the listener')
+    const host = typeof listener.host === 'string' ? listener.host : '127.0.0.1'
+    if (typeof listener.port !== 'number' || listener.port === 0) continue
+    const address = `${host}:${listener.port}`
+    const path = ['listeners', i, 'port']
+    once(addresses, address, path, 'the address of the listener')
+    if (address === adminAddress) {
+      const message = `${quote(address)} is the address of the admin pages`
+      problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID' })
+    }
+  }
+  const upstreams = isMap(raw.upstreams) ? Object.keys(raw.upstreams) : []
+  const known = new Set(upstreams)
+  const routes = new Map<string, Path>()
+  for (const [i, route] of entries(raw.routes)) {
+    if (typeof route.name === 'string') once(routes, route.name, ['routes', i, 'name'], 'the name of the route')
+    const { upstream } = route
+    if (typeof upstream === 'string' && upstream !== '' && !known.has(upstream)) {
+      const message = `there is no upstream ${quote(upstream)}${hint(upstream, upstreams)}`
+      problems.push({ path: ['routes', i, 'upstream'], message, code: 'SLUICE_CONFIG_REFERENCE' })
+    }
+  }
+  return problems
+}
+
+/** Pairs of routes that no request can tell apart, among those that are well formed. */
+function routeConflicts(raw: Record<string, unknown>, tree: Tree): Problem[] {
+  const routes = []
+  for (const [index, route] of entries(raw.routes)) {
+    const match = routeOptions.shape.match.safeParse(route.match)
+    if (match.success) routes.push({ match: match.data, index })
+  }
+  return conflicts(routes).map(([first, second]) => {
+    const name = valueAt(raw, ['routes', first, 'name'])
+    const rival = typeof name === 'string' ? `route ${quote(name)}` : 'the route'
+    return {
+      path: ['routes', second, 'match'],
+      message: `can never be told apart from ${rival} on line ${tree.line(['routes', first])}, which comes first`,
+      code: 'SLUICE_CONFIG_ROUTE_CONFLICT',
+    }
+  })
+}
+
+/** Certificates and keys that cannot be read: a connection without them would be less than was asked for. */
+function missingFiles(raw: Record<string, unknown>, baseDir: string): Problem[] {
+  const problems: Problem[] = []
+  for (const [name, upstream] of Object.entries(isMap(raw.upstreams) ? raw.upstreams : {})) {
+    const tls = isMap(upstream) ? upstream.tls : undefined
+    if (!isMap(tls)) continue
+    for (const key of ['ca', 'cert', 'key']) {
+      const file = tls[key]
+      if (typeof file !== 'string' || file === '' || isReadable(resolve(baseDir, file))) continue
+      const message = `the file ${quote(file)} cannot be read`
+      problems.push({ path: ['upstreams', name, 'tls', key], message, code: 'SLUICE_CONFIG_FILE' })
+    }
+  }
+  return problems
+}
+
+function isReadable(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK)
+    return statSync(file).isFile()
+  } catch {
+    return false
+  }
+}
+
+/** Every entry of every list of plugins, held to its own definition. */
+async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, baseDir: string): Promise<Problem[]> {
+  const lists: [Path, unknown][] = [[['plugins'], raw.plugins]]
+  for (const [i, route] of entries(raw.routes)) {
+    if (route.plugins !== undefined) lists.push([['routes', i, 'plugins'], route.plugins])
+  }
+  const upstreams: ReadonlySet<string> = new Set(isMap(raw.upstreams) ? Object.keys(raw.upstreams) : [])
+  const problems: Problem[] = []
+  for (const [path, list] of lists) {
+    if (!Array.isArray(list)) continue
+    for (const [i, item] of list.entries()) {
+      const entry = pluginEntry.safeParse(item)
+      if (!entry.success) continue
+      const at = [...path, i, entry.data.name]
+      // An entry that is off must have a name that exists; its options may be half-written.
+      if (entry.data.off && isUserPlugin(entry.data.name)) continue
+      let definition: PluginDefinition | undefined
+      try {
+        const found = catalog.find(entry.data.name, baseDir)
+        definition = found instanceof Promise ? await found : found
+      } catch (error) {
+        problems.push({ path: at, message: firstLine(error), code: 'SLUICE_CONFIG_PLUGIN', on: 'key' })
+        continue
+      }
+      if (definition === undefined) {
+        const message = `there is no plugin ${quote(entry.data.name)}${hint(entry.data.name, catalog.names())}`
+        problems.push({ path: at, message, code: 'SLUICE_CONFIG_REFERENCE', on: 'key' })
+      } else if (!entry.data.off) problems.push(...optionProblems(definition, entry.data, at, { upstreams, baseDir }))
+    }
+  }
+  return problems
+}
+
+function optionProblems(
+  definition: PluginDefinition,
+  entry: PluginEntry,
+  path: Path,
+  context: { upstreams: ReadonlySet<string>; baseDir: string },
+): Problem[] {
+  try {
+    const parsed = definition.options.safeParse(entry.options)
+    if (!parsed.success) return explain(definition.options, parsed.error.issues, entry.options, path)
+    definition.check?.(parsed.data, context)
+    return []
+  } catch (error) {
+    // By name: a user's module may bring its own copy of the class.
+    if (error instanceof Error && error.name === 'PluginOptionsError') {
+      const inner = (error as PluginOptionsError).path ?? []
+      return [{ path: [...path, ...inner], message: error.message, code: 'SLUICE_CONFIG_PLUGIN' }]
+    }
+    const message = `the plugin failed while its options were checked: ${firstLine(error)}`
+    return [{ path, message, code: 'SLUICE_CONFIG_PLUGIN' }]
+  }
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The maps of a list with their indexes; what is no map was told by the outline. */
+function entries(list: unknown): [number, Record<string, unknown>][] {
+  if (!Array.isArray(list)) return []
+  const found: [number, Record<string, unknown>][] = []
+  for (let i = 0; i < list.length; i++) if (isMap(list[i])) found.push([i, list[i]])
+  return found
+}

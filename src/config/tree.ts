@@ -1,0 +1,428 @@
+// YAML text to plain values and back to their lines: every bound on what a file may hold is kept here, before it costs.
+// Over 200 lines because the bounds, the walk and the places of its nodes share one state.
+import {
+  Composer,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  type Node,
+  type Pair,
+  Parser,
+  Scalar,
+} from 'yaml'
+import { resolveCore, substitute } from './environment.ts'
+import { type Fault, type FaultCode, formatPath, type Path, quote } from './fault.ts'
+
+/** Collections within collections. */
+const MAX_DEPTH = 64
+/** Lexical tokens: some 20,000 routes. Each costs about 2 µs, and parsing stops here. */
+const MAX_TOKENS = 1_500_000
+/** Keys of one map. */
+const MAX_KEYS = 50_000
+/** Values that all aliases together may expand to. */
+const MAX_ALIASED = 10_000
+/** One slip of syntax makes many errors; the first ones tell. */
+const MAX_SYNTAX_FAULTS = 10
+
+const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
+const CORE_TAG = /^tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq)$/
+
+/** What a file holds, and where. */
+export interface Tree {
+  /** Plain value of the whole document; null when there is none to go on with. */
+  readonly value: unknown
+  readonly faults: readonly Fault[]
+  /** Places of scalars that took something from the environment, with the variable's names. */
+  readonly substituted: readonly { readonly path: Path; readonly names: readonly string[] }[]
+  /** A fault at the value of `path`, or at the nearest thing around it that exists. */
+  fault(path: Path, message: string, code: FaultCode, on?: 'value' | 'key'): Fault
+  /** Line of what `fault` would point at, from 1. */
+  line(path: Path): number
+}
+
+/** Offsets to lines and columns; the line starts are found when the first fault asks. */
+class Places {
+  private starts: number[] | null = null
+  private readonly text: string
+
+  constructor(text: string) {
+    this.text = text
+  }
+
+  of(offset: number): { line: number; column: number } {
+    if (offset === 0) return { line: 1, column: 1 }
+    if (this.starts === null) {
+      this.starts = [0]
+      for (let at = this.text.indexOf('\n'); at !== -1; at = this.text.indexOf('\n', at + 1)) this.starts.push(at + 1)
+    }
+    const bounded = Math.min(offset, this.text.length)
+    let low = 0
+    let high = this.starts.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if (this.starts[middle]! <= bounded) low = middle
+      else high = middle - 1
+    }
+    return { line: low + 1, column: bounded - this.starts[low]! + 1 }
+  }
+}
+
+interface Stopped {
+  readonly offset: number
+  readonly message: string
+  readonly code: FaultCode
+}
+
+/**
+ * Read YAML 1.2 (core schema) without merge keys, tags or a second document. `${NAME}` in scalars is replaced from `env`.
+ * Never throws for the text's sake; time is linear in its length and bounded by the limits above.
+ */
+export function readTree(text: string, file: string, env: Readonly<Record<string, string | undefined>>): Tree {
+  const places = new Places(text)
+  const faults: Fault[] = []
+  const substituted: { path: Path; names: readonly string[] }[] = []
+  let root: Node | null = null
+  let value: unknown = null
+  const add = (offset: number, path: Path, message: string, code: FaultCode) => {
+    faults.push({ file, ...places.of(offset), path: formatPath(path), message, code })
+  }
+
+  const parsed = parse(text)
+  if ('message' in parsed) {
+    add(parsed.offset, [], parsed.message, parsed.code)
+  } else {
+    syntaxFaults(parsed, text, add)
+    if (faults.length === 0) {
+      root = parsed.contents as Node | null
+      const walk = new Walk(places, add, env, substituted)
+      value = root === null ? null : walk.read(root, [], 0).value
+      if (faults.length === 0 && value === null) {
+        add(0, [], 'the file is empty; a gateway needs at least `listeners`', 'SLUICE_CONFIG_MISSING')
+      }
+    }
+  }
+
+  const offsetOf = (path: Path, on: 'value' | 'key') => (root === null ? 0 : locate(root, path, on))
+  return {
+    value,
+    faults,
+    substituted,
+    fault: (path, message, code, on = 'value') => ({
+      file,
+      ...places.of(offsetOf(path, on)),
+      path: formatPath(path),
+      message,
+      code,
+    }),
+    line: path => places.of(offsetOf(path, 'value')).line,
+  }
+}
+
+// The parser is fed token by token, so that a limit stops it where it is passed and not when all is built.
+function parse(text: string): Document.Parsed | Stopped {
+  const stop = (offset: number, message: string): Stopped => ({ offset, message, code: 'SLUICE_CONFIG_LIMIT' })
+  // Nearly every line is a token, and counting lines is a thousand times cheaper than reading them.
+  if (countLines(text, MAX_TOKENS) > MAX_TOKENS) return stop(0, 'the file holds too many lines')
+  const parser = new Parser()
+  const tokens = []
+  let count = 0
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const token of parser.next(lexeme)) tokens.push(token)
+    if (++count > MAX_TOKENS) return stop(parser.offset, 'the file holds too many values')
+    const depth = parser.stack.length
+    // A document and a scalar stand on the stack beside the collections.
+    if (depth > MAX_DEPTH + 2) return stop(parser.offset, `nested deeper than ${MAX_DEPTH} levels`)
+    if (lexeme === ':' && depth > 0) {
+      const top = parser.stack[depth - 1]!
+      if ((top.type === 'block-map' || top.type === 'flow-collection') && top.items.length > MAX_KEYS) {
+        return stop(parser.offset, `a map holds more than ${MAX_KEYS.toLocaleString('en')} keys`)
+      }
+    }
+  }
+  for (const token of parser.end()) tokens.push(token)
+  // Key uniqueness is checked below in linear time: the library compares every key with every other.
+  const composer = new Composer({
+    schema: 'core',
+    uniqueKeys: false,
+    merge: false,
+    resolveKnownTags: false,
+    logLevel: 'silent',
+  })
+  // A hostile file makes an error for each of its bytes; their stacks would cost more than the parsing.
+  const traced = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  try {
+    let first: Document.Parsed | null = null
+    for (const document of composer.compose(tokens, true, text.length)) {
+      if (first !== null) {
+        const message = 'a second document begins here (`---`); one is due'
+        return { offset: document.range[0], message, code: 'SLUICE_CONFIG_SYNTAX' }
+      }
+      first = document as Document.Parsed
+    }
+    return first!
+  } catch (error) {
+    return stop(0, `the file cannot be read as YAML: ${(error as Error).message}`)
+  } finally {
+    Error.stackTraceLimit = traced
+  }
+}
+
+/** Lines of `text`; counting ends past `enough`. */
+function countLines(text: string, enough: number): number {
+  let count = 1
+  for (let at = text.indexOf('\n'); at !== -1 && count <= enough; at = text.indexOf('\n', at + 1)) count++
+  return count
+}
+
+function syntaxFaults(
+  document: Document.Parsed,
+  text: string,
+  add: (offset: number, path: Path, message: string, code: FaultCode) => void,
+): void {
+  const version = document.directives?.yaml
+  if (version?.explicit === true && version.version !== '1.2') {
+    add(0, [], 'YAML 1.2 is due; remove the %YAML line', 'SLUICE_CONFIG_SYNTAX')
+  }
+  // Warnings are about tags and directives: what they say would change what is read, so none passes.
+  const errors = [...document.errors, ...document.warnings].sort((a, b) => a.pos[0] - b.pos[0])
+  let told = 0
+  let end = -1
+  for (const error of errors) {
+    const offset = error.pos[0]
+    // What follows on the same line is mostly an echo of the first.
+    if (offset < end) continue
+    const start = text.lastIndexOf('\n', Math.max(0, offset - 1)) + 1
+    end = text.indexOf('\n', offset)
+    if (end === -1) end = text.length + 1
+    const flow = /[{[,].*\$\{/.test(text.slice(start, Math.min(offset + 40, start + 500)))
+    const advice = flow ? `; inside { } or [ ] write "\${NAME}" in quotes` : ''
+    add(offset, [], `${error.message.split('\n')[0]}${advice}`, 'SLUICE_CONFIG_SYNTAX')
+    if (++told === MAX_SYNTAX_FAULTS) return
+  }
+}
+
+interface Value {
+  readonly value: unknown
+  /** Values in it, itself included. */
+  readonly size: number
+  /** Collections in collections below it. */
+  readonly height: number
+}
+
+const NOTHING: Value = { value: null, size: 1, height: 0 }
+
+/** One walk over the nodes: values come out, everything that YAML allows and a configuration must not is a fault. */
+class Walk {
+  private readonly anchors = new Map<string, Node>()
+  private readonly done = new Map<Node, Value>()
+  private aliased = 0
+  private readonly places: Places
+  private readonly add: (offset: number, path: Path, message: string, code: FaultCode) => void
+  private readonly env: Readonly<Record<string, string | undefined>>
+  private readonly substituted: { path: Path; names: readonly string[] }[]
+
+  constructor(places: Places, add: Walk['add'], env: Walk['env'], substituted: Walk['substituted']) {
+    this.places = places
+    this.add = add
+    this.env = env
+    this.substituted = substituted
+  }
+
+  /** `path` is extended and taken back in place; it is copied only where it is kept. */
+  read(node: Node, path: (string | number)[], depth: number): Value {
+    if (isAlias(node)) return this.alias(node, path, depth)
+    const { anchor, tag } = node as { anchor?: string; tag?: string }
+    if (anchor !== undefined) this.anchors.set(anchor, node)
+    if (tag !== undefined && !CORE_TAG.test(tag)) {
+      this.add(start(node), path, `tags such as ${quote(tag)} are not supported`, 'SLUICE_CONFIG_SYNTAX')
+    }
+    let read: Value
+    if (isMap(node)) read = this.map(node.items as Pair<Node, Node | null>[], path, depth)
+    else if (isSeq(node)) read = this.list(node.items as (Node | Pair)[], path, depth)
+    else read = { value: this.scalar(node as Scalar, path), size: 1, height: 0 }
+    if (anchor !== undefined) this.done.set(node, read)
+    return read
+  }
+
+  private alias(node: Node & { source: string }, path: Path, depth: number): Value {
+    const target = this.anchors.get(node.source)
+    if (target === undefined) {
+      this.add(start(node), path, `there is no anchor &${node.source} before this alias`, 'SLUICE_CONFIG_SYNTAX')
+      return NOTHING
+    }
+    const read = this.done.get(target)
+    if (read === undefined) {
+      this.add(start(node), path, `the alias *${node.source} stands inside its own anchor`, 'SLUICE_CONFIG_LIMIT')
+      return NOTHING
+    }
+    const before = this.aliased
+    this.aliased += read.size
+    if (this.aliased > MAX_ALIASED || depth + read.height > MAX_DEPTH) {
+      // Told once: all that follow would say the same.
+      if (before <= MAX_ALIASED) {
+        this.add(
+          start(node),
+          path,
+          `aliases expand to more than ${MAX_ALIASED.toLocaleString('en')} values or ${MAX_DEPTH} levels`,
+          'SLUICE_CONFIG_LIMIT',
+        )
+        this.aliased = Number.MAX_SAFE_INTEGER
+      }
+      return NOTHING
+    }
+    // The same value is shared and not copied: nobody changes it, and its size was counted.
+    return read
+  }
+
+  private map(pairs: readonly Pair<Node, Node | null>[], path: (string | number)[], depth: number): Value {
+    const value: Record<string, unknown> = {}
+    const seen = new Map<string, Node>()
+    let size = 1
+    let height = 0
+    for (const pair of pairs) {
+      const key = this.key(pair, path, seen)
+      if (key === null) continue
+      path.push(key)
+      const read = pair.value === null ? NOTHING : this.read(pair.value, path, depth + 1)
+      path.pop()
+      value[key] = read.value
+      size += read.size
+      height = Math.max(height, read.height + 1)
+    }
+    return { value, size, height }
+  }
+
+  /** The key's text; null, with a fault, for one that is not to be. */
+  private key(pair: Pair<Node, Node | null>, path: Path, seen: Map<string, Node>): string | null {
+    const node = pair.key
+    const at = node === null ? (pair.value === null ? 0 : start(pair.value)) : start(node)
+    if (!isScalar(node) || typeof node.value !== 'string') {
+      const shown = isScalar(node) && node.source ? ` (${quote(String(node.source))})` : ''
+      this.add(at, path, `a key must be text${shown}; put it in quotes`, 'SLUICE_CONFIG_SYNTAX')
+      return null
+    }
+    const key = node.value
+    const { anchor, tag } = node as { anchor?: string; tag?: string }
+    if (tag !== undefined && !CORE_TAG.test(tag)) {
+      this.add(at, path, `tags such as ${quote(tag)} are not supported`, 'SLUICE_CONFIG_SYNTAX')
+    }
+    if (anchor !== undefined) {
+      this.anchors.set(anchor, node)
+      this.done.set(node, { value: key, size: 1, height: 0 })
+    }
+    if (FORBIDDEN.has(key)) {
+      this.add(at, [...path, key], 'this key is not allowed anywhere', 'SLUICE_CONFIG_FORBIDDEN_KEY')
+      return null
+    }
+    if (key === '<<' && node.type === Scalar.PLAIN) {
+      this.add(
+        at,
+        [...path, key],
+        'merge keys are not supported; write the options out, or alias a whole value',
+        'SLUICE_CONFIG_UNKNOWN_KEY',
+      )
+      return null
+    }
+    const first = seen.get(key)
+    if (first !== undefined) {
+      const { line } = this.places.of(start(first))
+      this.add(at, [...path, key], `duplicate key; the first is on line ${line}`, 'SLUICE_CONFIG_DUPLICATE_KEY')
+      return null
+    }
+    seen.set(key, node)
+    return key
+  }
+
+  private list(items: readonly (Node | Pair)[], path: (string | number)[], depth: number): Value {
+    const value: unknown[] = []
+    let size = 1
+    let height = 0
+    for (const [i, item] of items.entries()) {
+      path.push(i)
+      // `[a: 1]` is a list of one map, which the library keeps as a bare pair.
+      const read =
+        item !== null && 'key' in item
+          ? this.map([item as Pair<Node, Node | null>], path, depth + 1)
+          : this.read(item, path, depth + 1)
+      path.pop()
+      value.push(read.value)
+      size += read.size
+      height = Math.max(height, read.height + 1)
+    }
+    return { value, size, height }
+  }
+
+  private scalar(node: Scalar, path: Path): unknown {
+    const { value } = node
+    if (typeof value === 'string') {
+      if (!value.includes('${')) return value
+      const found = substitute(value, this.env)
+      for (const message of found.faults) this.add(start(node), path, message, 'SLUICE_CONFIG_ENV')
+      if (found.faults.length > 0) return value
+      if (found.names.length === 0) return found.text
+      this.substituted.push({ path: [...path], names: found.names })
+      return node.type === Scalar.PLAIN && node.tag === undefined ? resolveCore(found.text) : found.text
+    }
+    if (typeof value === 'number' && !Number.isFinite(value)) {
+      this.add(start(node), path, 'a finite number is due', 'SLUICE_CONFIG_INVALID')
+      return 0
+    }
+    return value ?? null
+  }
+}
+
+function start(node: Node): number {
+  return node.range?.[0] ?? 0
+}
+
+/** Offset of the value (or of the last key) at `path`, or of the nearest thing around it. */
+function locate(root: Node, path: Path, on: 'value' | 'key'): number {
+  const anchors = new Map<string, Node>()
+  let node: Node = root
+  let offset = start(root)
+  for (let i = 0; i < path.length; i++) {
+    node = follow(root, node, anchors)
+    const step = path[i]!
+    const last = i === path.length - 1
+    if (isMap(node)) {
+      const pair = (node.items as Pair<Node, Node | null>[]).find(({ key }) => isScalar(key) && key.value === step)
+      if (pair === undefined) return offset
+      offset = last && on === 'key' ? start(pair.key) : valueStart(pair)
+      if (pair.value === null) return offset
+      node = pair.value
+    } else if (isSeq(node)) {
+      const item = (node.items as Node[])[step as number]
+      if (item === undefined || item === null) return offset
+      offset = 'key' in item ? start((item as unknown as Pair<Node>).key) : start(item)
+      node = item
+    } else return offset
+  }
+  return offset
+}
+
+// A value left out has its place after the colon, or on the next line; its key tells more.
+function valueStart(pair: Pair<Node, Node | null>): number {
+  const { key, value } = pair
+  return value === null || (isScalar(value) && value.source === '') ? start(key) : start(value)
+}
+
+function follow(root: Node, node: Node, anchors: Map<string, Node>): Node {
+  if (!isAlias(node)) return node
+  if (anchors.size === 0) collectAnchors(root, anchors)
+  return anchors.get(node.source) ?? node
+}
+
+function collectAnchors(node: unknown, anchors: Map<string, Node>): void {
+  if (node === null || typeof node !== 'object') return
+  const { anchor, items, key, value } = node as { anchor?: string; items?: unknown[]; key?: unknown; value?: unknown }
+  if (anchor !== undefined && !anchors.has(anchor)) anchors.set(anchor, node as Node)
+  if (items !== undefined) for (const item of items) collectAnchors(item, anchors)
+  else if (key !== undefined) {
+    collectAnchors(key, anchors)
+    collectAnchors(value, anchors)
+  }
+}

@@ -1,0 +1,116 @@
+// The kinds of plugin that a configuration may name: the bundled ones, and modules beside the YAML file.
+import { realpath, stat } from 'node:fs/promises'
+import { basename, extname, resolve } from 'node:path'
+import { createJiti } from 'jiti'
+import { type PluginDefinition, PluginOptionsError } from './plugin.ts'
+
+/** How long a user's module may take to load, in milliseconds: a top-level await without end must not hold a reload. */
+const LOAD_TIME = 10_000
+
+/** True for a name that is a module beside the YAML file. */
+export function isUserPlugin(name: string): boolean {
+  return name.startsWith('./')
+}
+
+/** All kinds of plugin by name. One catalog serves one load: a later one reads changed modules anew. */
+export class Catalog {
+  private readonly bundled: ReadonlyMap<string, PluginDefinition>
+  private readonly users: Map<string, Promise<PluginDefinition>>
+  private readonly modules: Readonly<Record<string, unknown>>
+
+  /**
+   * `modules` are what a user's module gets for an import of that name instead of a file, such as `sluice`: it must
+   * share the gateway's own classes. Throws where two definitions have one name, which is a defect and no fault.
+   */
+  constructor(definitions: readonly PluginDefinition[], modules: Readonly<Record<string, unknown>> = {}) {
+    const bundled = new Map<string, PluginDefinition>()
+    for (const definition of definitions) {
+      if (bundled.has(definition.name)) throw new Error(`two plugins are named ${definition.name}`)
+      bundled.set(definition.name, definition)
+    }
+    this.bundled = bundled
+    this.users = new Map()
+    this.modules = modules
+  }
+
+  /** A bundled plugin, or undefined. */
+  get(name: string): PluginDefinition | undefined {
+    return this.bundled.get(name)
+  }
+
+  /** Names of the bundled plugins, in the order of the list. */
+  names(): string[] {
+    return [...this.bundled.keys()]
+  }
+
+  /** The bundled plugins, in the order of the list. */
+  definitions(): PluginDefinition[] {
+    return [...this.bundled.values()]
+  }
+
+  /** The definition behind any name: a bundled one at once, a user's with a promise; undefined when there is none. */
+  find(name: string, baseDir: string): PluginDefinition | undefined | Promise<PluginDefinition> {
+    return isUserPlugin(name) ? this.loadUser(name, baseDir) : this.bundled.get(name)
+  }
+
+  /**
+   * Load the module `name` (which begins with `./`) from `baseDir`, the folder of the YAML file; once for each catalog.
+   * Rejects with PluginOptionsError when it is missing, throws, or exports no plugin.
+   */
+  loadUser(name: string, baseDir: string): Promise<PluginDefinition> {
+    const file = resolve(baseDir, name)
+    let loading = this.users.get(file)
+    if (loading === undefined) {
+      loading = this.load(name, file)
+      // Whoever asks first awaits it; this keeps a later asker's absence from becoming an unhandled rejection.
+      loading.catch(() => {})
+      this.users.set(file, loading)
+    }
+    return loading
+  }
+
+  private async load(name: string, file: string): Promise<PluginDefinition> {
+    const found = await stat(file).catch(() => null)
+    if (found === null) throw new PluginOptionsError(`there is no file ${name} beside the configuration file`)
+    if (!found.isFile()) throw new PluginOptionsError(`${name} is not a file`)
+    let exported: unknown
+    try {
+      // Without a module cache a changed file is read anew at a reload.
+      const jiti = createJiti(await realpath(file), {
+        moduleCache: false,
+        fsCache: false,
+        virtualModules: { ...this.modules },
+      })
+      exported = await within(jiti.import(file, { default: true }))
+    } catch (error) {
+      throw new PluginOptionsError(`${name} does not load: ${firstLine(error)}`)
+    }
+    if (!isDefinition(exported)) {
+      throw new PluginOptionsError(`${name} has no plugin as its default export; export default definePlugin({ … })`)
+    }
+    // In logs and on the admin page the plugin goes by its own name, or by that of its file.
+    return exported.name ? exported : { ...exported, name: basename(file, extname(file)) }
+  }
+}
+
+function within<T>(loading: Promise<T>): Promise<T> {
+  return new Promise((done, fail) => {
+    const timer = setTimeout(() => fail(new Error(`it took longer than ${LOAD_TIME / 1000} s`)), LOAD_TIME)
+    loading.then(done, fail).finally(() => clearTimeout(timer))
+  })
+}
+
+function isDefinition(value: unknown): value is PluginDefinition {
+  if (typeof value !== 'object' || value === null) return false
+  const { options, create } = value as Partial<PluginDefinition>
+  // Structural, because a user's module may bring its own copy of zod.
+  return (
+    typeof create === 'function' && typeof (options as { safeParse?: unknown } | undefined)?.safeParse === 'function'
+  )
+}
+
+/** First line of what was thrown, bounded. */
+export function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  return text.split('\n', 1)[0]!.slice(0, 300)
+}
