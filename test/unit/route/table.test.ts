@@ -5,25 +5,7 @@ import type { RequestHead } from '../../../src/http/head.ts'
 import { conflicts } from '../../../src/route/entry.ts'
 import type { MatchOptions } from '../../../src/route/match.ts'
 import { type RouteTable, RouteTableBuilder } from '../../../src/route/table.ts'
-
-function request(method: string, host: string, target: string, headers: string[] = []): RequestHead {
-  const mark = target.indexOf('?')
-  const path = mark === -1 ? target : target.slice(0, mark)
-  return {
-    method,
-    rawPath: path,
-    path,
-    query: mark === -1 ? '' : target.slice(mark + 1),
-    minor: 1,
-    secure: false,
-    host,
-    remoteAddress: '127.0.0.1',
-    headers,
-    bodyLength: 0,
-    hasUnderscore: false,
-    acceptsTrailers: false,
-  }
-}
+import { requestHead } from '../../support/request-head.ts'
 
 function table(routes: Record<string, Partial<MatchOptions>>): RouteTable<string> {
   const builder = new RouteTableBuilder<string>()
@@ -35,7 +17,7 @@ function table(routes: Record<string, Partial<MatchOptions>>): RouteTable<string
 
 /** Name of the route for a GET of a path on a host. */
 function winner(routes: RouteTable<string>, target: string, host = 'a.test', headers: string[] = []): string | null {
-  return routes.findEntry(request('GET', host, target, headers))?.route ?? null
+  return routes.findEntry(requestHead('GET', host, target, headers))?.route ?? null
 }
 
 t.test('hosts', async t => {
@@ -141,10 +123,10 @@ t.test('a literal beats a parameter beats a star, from the left, and each steps 
 })
 
 t.test('OPTIONS * goes only to a route for any path', async t => {
-  t.equal(table({ any: {} }).findEntry(request('OPTIONS', 'h', '*'))?.route, 'any')
+  t.equal(table({ any: {} }).findEntry(requestHead('OPTIONS', 'h', '*'))?.route, 'any')
   const others = table({ root: { path: ['/', '//*', '//:a', '/:a'] } })
-  t.equal(others.findEntry(request('OPTIONS', 'h', '*')), null)
-  t.equal(others.allow(request('OPTIONS', 'h', '*')), null)
+  t.equal(others.findEntry(requestHead('OPTIONS', 'h', '*')), null)
+  t.equal(others.allow(requestHead('OPTIONS', 'h', '*')), null)
 })
 
 t.test('on the same path more conditions win, then their kind, then the order written', async t => {
@@ -164,7 +146,8 @@ t.test('on the same path more conditions win, then their kind, then the order wr
   t.equal(winner(routes, '/?q=1', 'h', ['h', '1', ...cookie]), 'three')
   t.equal(winner(routes, '/', 'h', ['h', '1', 'k', '1', ...cookie]), 'cookies')
   t.equal(winner(routes, '/', 'h', ['h', '1', 'k', '1']), 'method')
-  const put = (target: string, headers: string[] = []) => routes.findEntry(request('PUT', 'h', target, headers))?.route
+  const put = (target: string, headers: string[] = []) =>
+    routes.findEntry(requestHead('PUT', 'h', target, headers))?.route
   t.equal(put('/?q=1', ['k', '1', 'h', '1', 'cookie', 'c=1']), 'header', 'written before later')
   t.equal(put('/?q=1', ['cookie', 'c=1']), 'query')
   t.equal(put('/', ['cookie', 'c=1']), 'cookie')
@@ -207,7 +190,7 @@ t.test('405: the methods that would have done', async t => {
     host: { host: ['api.test'], path: ['/a/:id'], methods: ['POST', 'GET'] },
   })
   const allow = (path: string, host = 'h', headers: string[] = []) => {
-    const head = request('HEAD', host, path, headers)
+    const head = requestHead('HEAD', host, path, headers)
     t.equal(routes.findEntry(head), null, 'GET does not stand for HEAD')
     return routes.allow(head)
   }
@@ -221,12 +204,12 @@ t.test('405: the methods that would have done', async t => {
 t.test('what was found names its pattern', async t => {
   const routes = table({ many: { host: ['a.test', 'b.test'], path: ['/a/:x', '/b/*'] } })
   for (const host of ['a.test', 'b.test']) {
-    t.match(routes.findEntry(request('GET', host, '/a/1')), {
+    t.match(routes.findEntry(requestHead('GET', host, '/a/1')), {
       patternIndex: 0,
       pattern: { text: '/a/:x' },
       host: { name: host },
     })
-    t.match(routes.findEntry(request('GET', host, '/b')), { patternIndex: 1, pattern: { text: '/b/*' } })
+    t.match(routes.findEntry(requestHead('GET', host, '/b')), { patternIndex: 1, pattern: { text: '/b/*' } })
   }
 })
 
@@ -247,10 +230,10 @@ t.test('many routes that differ in the value of a field', async t => {
   )
   t.equal(winner(routes, '/', 'h', ['tenant', 'x']), 'rest')
   t.equal(winner(routes, '/', 'h', ['tenant', '8', 'debug', '']), 't8', 'as many conditions: one on methods goes first')
-  t.equal(routes.findEntry(request('PUT', 'h', '/', ['tenant', '8', 'debug', '']))?.route, 'debug')
+  t.equal(routes.findEntry(requestHead('PUT', 'h', '/', ['tenant', '8', 'debug', '']))?.route, 'debug')
   const strict = table(Object.fromEntries(Object.entries(tenants).filter(([name]) => name !== 'rest')))
-  t.same(strict.allow(request('PUT', 'h', '/', ['tenant', '5'])), ['GET'])
-  t.equal(strict.allow(request('PUT', 'h', '/', ['tenant', 'x'])), null)
+  t.same(strict.allow(requestHead('PUT', 'h', '/', ['tenant', '5'])), ['GET'])
+  t.equal(strict.allow(requestHead('PUT', 'h', '/', ['tenant', 'x'])), null)
 })
 
 t.test('listed in the order in which they are tried', async t => {
@@ -335,7 +318,7 @@ const asked = fc
   .map(({ method, host, path, headers, query, cookies }) => {
     const cookie = cookies.map(pair => pair.join('=')).join('; ')
     const fields = [...headers.flat(), ...(cookie === '' ? [] : ['cookie', cookie])]
-    return request(method, host, `${path}?${query.map(pair => pair.join('=')).join('&')}`, fields)
+    return requestHead(method, host, `${path}?${query.map(pair => pair.join('=')).join('&')}`, fields)
   })
 
 t.test('the table decides as a naive matcher does', async t => {
@@ -399,7 +382,7 @@ t.test('an index over field values decides as asking one by one', async t => {
         const routes = builder.build()
         return sent.every(([headers, query]) => {
           const fields = headers.flatMap(value => ['f', value])
-          const head = request('GET', 'h', `/?${query.map(value => `f=${value}`).join('&')}`, fields)
+          const head = requestHead('GET', 'h', `/?${query.map(value => `f=${value}`).join('&')}`, fields)
           const found = routes.findEntry(head)
           if (found !== null && found.conditions.length > 0) indexed++
           return (found?.route ?? null) === naiveWinner(matches, head)
