@@ -25,8 +25,12 @@ export class Timer {
     this.fire = fire
   }
 
-  /** Fire in `ms` from now, instead of whatever was set. */
+  /** Fire in `ms` from now, instead of whatever was set; Infinity is `clear`. */
   set(ms: number): void {
+    if (ms === Number.POSITIVE_INFINITY) {
+      this.deadline = ms
+      return
+    }
     const wheel = this.wheel
     if (wheel.running === null) wheel.start()
     const deadline = wheel.now + ms
@@ -62,6 +66,11 @@ export class Wheel {
   /** Number of linked timers; 0 when nothing waits. */
   get size(): number {
     return this.#linked
+  }
+
+  /** The current time of this clock, also while it stands still. */
+  time(): number {
+    return this.running === null ? performance.now() : this.now
   }
 
   start(): void {

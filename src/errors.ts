@@ -18,6 +18,7 @@ export const ERRORS = {
   SLUICE_BODY_TOO_LARGE: { status: 413, title: 'The request body is too large', source: 'client' },
   SLUICE_EXPECTATION_FAILED: { status: 417, title: 'The expectation cannot be met', source: 'client' },
   SLUICE_HEADERS_TOO_LARGE: { status: 431, title: 'The request head is too large', source: 'client' },
+  SLUICE_CLIENT_CLOSED: { status: 499, title: 'The client closed the connection', source: 'client' },
   SLUICE_VERSION_NOT_SUPPORTED: { status: 505, title: 'This HTTP version is not supported', source: 'client' },
   SLUICE_NOT_IMPLEMENTED: { status: 501, title: 'This method or transfer coding is not supported', source: 'client' },
   SLUICE_UPSTREAM_CONNECT: { status: 502, title: 'The upstream could not be reached', source: 'upstream' },

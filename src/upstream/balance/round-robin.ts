@@ -12,7 +12,8 @@ const MAX_SCHEDULE = 4096
 export function smoothSchedule(weights: readonly number[]): number[] {
   let scaled = reduce(weights)
   const sum = scaled.reduce((a, b) => a + b, 0)
-  if (sum > MAX_SCHEDULE) scaled = reduce(scaled.map(weight => (weight === 0 ? 0 : Math.max(1, Math.round((weight * MAX_SCHEDULE) / sum)))))
+  if (sum > MAX_SCHEDULE)
+    scaled = reduce(scaled.map(weight => (weight === 0 ? 0 : Math.max(1, Math.round((weight * MAX_SCHEDULE) / sum)))))
   const total = scaled.reduce((a, b) => a + b, 0)
   const current = scaled.map(() => 0)
   const order: number[] = []

@@ -1,4 +1,5 @@
 // One request on its way to an endpoint: the request's half of the exchange with an upstream connection.
+import { Timer, wheel } from '../../clock.ts'
 import { GatewayError } from '../../errors.ts'
 import { type BodySource, isIdempotent, type RequestHead } from '../../http/head.ts'
 import { lastChunk } from '../../http1/chunked.ts'
@@ -14,6 +15,7 @@ const SMALL = 4096
 export class Http1Call implements Call {
   readonly head: RequestHead
   readonly sink: ResponseSink
+  readonly deadline: number
   /** No callback may come any more. */
   done = false
   /** The whole request was handed to the socket. */
@@ -27,17 +29,36 @@ export class Http1Call implements Call {
   #bodyTouched = false
   #left = 0
   #retried = false
+  #waiting: Timer | null = null
 
-  constructor(pool: Http1Pool, head: RequestHead, host: string, body: BodySource, sink: ResponseSink) {
+  constructor(
+    pool: Http1Pool,
+    head: RequestHead,
+    host: string,
+    body: BodySource,
+    sink: ResponseSink,
+    deadline: number,
+  ) {
     this.#pool = pool
     this.head = head
     this.#host = host
     this.#body = body
     this.sink = sink
+    this.deadline = deadline
+  }
+
+  /** Wait in the pool's queue for at most `ms`. Called by the pool. */
+  wait(ms: number): void {
+    this.#waiting ??= new Timer(wheel, () => {
+      this.#pool.unqueue(this)
+      this.fail(this.broken('SLUICE_UPSTREAM_TIMEOUT', 'no connection became free in time', true))
+    })
+    this.#waiting.set(Math.min(ms, this.deadline - wheel.time()))
   }
 
   /** Write the request on a connected socket. Called by the connection. */
   start(connection: UpstreamConnection): void {
+    this.#waiting?.remove()
     this.#connection = connection
     const length = this.head.bodyLength
     this.#gathered = requestHead(this.head, this.#host)
@@ -136,12 +157,14 @@ export class Http1Call implements Call {
 
   /** The connection that will carry it, before it is connected. Called by the connection. */
   assign(connection: UpstreamConnection): void {
+    this.#waiting?.remove()
     this.#connection = connection
   }
 
   #finish(): void {
     this.done = true
     this.#connection = null
+    this.#waiting?.remove()
     if (this.#bodyStarted) this.#body.onChunk = null
   }
 

@@ -41,7 +41,6 @@ export class UpstreamConnection {
   /** Take over a socket that is being connected. */
   attach(socket: Socket): void {
     this.#socket = socket
-    this.#timer.set(this.#pool.options.timeouts.connect)
     socket.on(this.#pool.options.scheme === 'https' ? 'secureConnect' : 'connect', () => this.#connected())
     socket.on('drain', () => this.#call?.drained())
     socket.on('end', () => this.#ended())
@@ -58,11 +57,18 @@ export class UpstreamConnection {
     this.#keepAlive = false
     if (this.#phase === Phase.Connecting) {
       call.assign(this)
+      this.#arm(this.#pool.options.timeouts.connect)
       return
     }
     this.#phase = Phase.Head
-    this.#timer.set(this.#pool.options.timeouts.response)
+    this.#arm(this.#pool.options.timeouts.response)
     call.start(this)
+  }
+
+  /** Wait for `ms` at most, and never past the request's deadline. */
+  #arm(ms: number): void {
+    const call = this.#call
+    this.#timer.set(call === null ? ms : Math.min(ms, call.deadline - wheel.time()))
   }
 
   #connected(): void {
@@ -72,7 +78,7 @@ export class UpstreamConnection {
       return
     }
     this.#phase = Phase.Head
-    this.#timer.set(this.#pool.options.timeouts.response)
+    this.#arm(this.#pool.options.timeouts.response)
     call.start(this)
   }
 
@@ -106,7 +112,7 @@ export class UpstreamConnection {
         length = bytes.length
         this.#partial = EMPTY
       }
-    } else if (this.#phase === Phase.Body) this.#timer.set(this.#pool.options.timeouts.idle)
+    } else if (this.#phase === Phase.Body) this.#arm(this.#pool.options.timeouts.idle)
     if (this.#phase === Phase.Body) this.#readBody(call, bytes, at, length)
     call.sink.onReadEnd()
   }
@@ -168,13 +174,12 @@ export class UpstreamConnection {
       this.#body = Body.UntilClose
       this.#keepAlive = false
     }
-    this.#timer.set(this.#pool.options.timeouts.idle)
+    this.#arm(this.#pool.options.timeouts.idle)
     call.sink.onHead({
       status,
       hasDate: parser.hasDate,
       headers: parser.headers,
-      bodyLength:
-        bodiless && contentLength < 0 ? (status === 204 || call.head.method !== 'HEAD' ? 0 : -1) : contentLength,
+      bodyLength: contentLength,
     })
   }
 
@@ -210,7 +215,7 @@ export class UpstreamConnection {
     if (call.done) return
     if (!call.sink.onChunk(chunk) && !this.#paused && this.#call === call) {
       this.#paused = true
-      this.#timer.clear()
+      this.#arm(Number.POSITIVE_INFINITY)
       this.#socket.pause()
     }
   }
@@ -219,7 +224,7 @@ export class UpstreamConnection {
   resume(): void {
     if (!this.#paused) return
     this.#paused = false
-    this.#timer.set(this.#pool.options.timeouts.idle)
+    this.#arm(this.#pool.options.timeouts.idle)
     this.#socket.resume()
   }
 

@@ -42,8 +42,8 @@ export class Http1Pool implements EndpointPool {
     return this.#queue.length - this.#queueAt
   }
 
-  send(head: RequestHead, host: string, body: BodySource, sink: ResponseSink): Call {
-    const call = new Http1Call(this, head, host, body, sink)
+  send(head: RequestHead, host: string, body: BodySource, sink: ResponseSink, deadline: number): Call {
+    const call = new Http1Call(this, head, host, body, sink, deadline)
     const connection = this.#idle.pop()
     if (connection !== undefined) connection.begin(call)
     else this.#fresh(call)
@@ -64,6 +64,7 @@ export class Http1Pool implements EndpointPool {
       call.fail(new GatewayError('SLUICE_OVERLOADED', 'the pending queue is full', { unsent: true }))
       return
     }
+    call.wait(this.options.timeouts.connect)
     this.#queue.push(call)
   }
 

@@ -44,8 +44,11 @@ export interface TransportTls {
 
 /** A pool of connections to one endpoint, as everyone above the transport sees it. */
 export interface EndpointPool {
-  /** Send a request; `host` is the Host field. Callbacks may come before this returns. */
-  send(head: RequestHead, host: string, body: BodySource, sink: ResponseSink): Call
+  /**
+   * Send a request; `host` is the Host field, `deadline` the time of the wheel by which all must be over (Infinity
+   * for none). Callbacks may come before this returns.
+   */
+  send(head: RequestHead, host: string, body: BodySource, sink: ResponseSink, deadline: number): Call
   /** Connections open now, idle ones included. */
   readonly open: number
   readonly idle: number

@@ -1,0 +1,104 @@
+// Watching the configuration file by its directory, so that in-place writes, renames and symlink swaps are all seen.
+import { type FSWatcher, watch } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+
+/** Quiet time after the last event before the file is looked at, in milliseconds: editors write in several steps. */
+const DEBOUNCE = 100
+/** How often a directory that went away is looked for, in milliseconds. */
+const RETRY = 1_000
+
+/** A file that is being watched. */
+export interface Watching {
+  /** No calls come after this. */
+  close(): void
+}
+
+/**
+ * Call `changed` once some while after the content of `file` may have changed: its device, inode, size or times are not
+ * what they were. Kubernetes swaps a `..data` symlink in the directory, so any event in it makes us look. A file that
+ * is gone for a moment is no change: what follows it is. `retry` is for tests.
+ */
+export function watchFile(file: string, changed: () => void, retry = RETRY): Watching {
+  const directory = dirname(resolve(file))
+  let watcher: FSWatcher | null = null
+  let timer: NodeJS.Timeout | null = null
+  let closed = false
+  let directoryId = ''
+  // Looks are one after the other, or an older answer could come after a newer one.
+  let looking: Promise<void> = Promise.resolve()
+  let seen = ''
+  let started = false
+
+  const later = (time: number) => {
+    if (timer !== null) clearTimeout(timer)
+    timer = setTimeout(() => {
+      timer = null
+      look()
+    }, time)
+    // The gateway's listeners keep the process; a watch does not.
+    timer.unref()
+  }
+
+  const look = () => {
+    looking = looking.then(async () => {
+      await follow()
+      const now = await identity(file)
+      if (closed || now === '') return
+      const before = seen
+      seen = now
+      if (started && now !== before) changed()
+      started = true
+    })
+  }
+
+  // A directory that was replaced leaves its watcher on the old one: silent, and for ever.
+  const follow = async () => {
+    const id = await identityOf(directory)
+    if (closed || (id !== '' && id === directoryId && watcher !== null)) return
+    watcher?.close()
+    watcher = null
+    directoryId = id
+    if (id === '') return later(retry)
+    try {
+      watcher = watch(directory, { persistent: false }, () => later(DEBOUNCE))
+      watcher.on('error', () => later(DEBOUNCE))
+    } catch {
+      later(retry)
+    }
+  }
+
+  look()
+  // Replacing a directory is no event inside it on every system; a slow look now and then finds it.
+  const slow = setInterval(() => {
+    if (timer === null) look()
+  }, retry)
+  slow.unref()
+  return {
+    close() {
+      closed = true
+      if (timer !== null) clearTimeout(timer)
+      clearInterval(slow)
+      watcher?.close()
+    },
+  }
+}
+
+/** What changes when the content does; `''` when there is no such file. */
+async function identity(file: string): Promise<string> {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true })
+    return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
+  } catch {
+    return ''
+  }
+}
+
+async function identityOf(directory: string): Promise<string> {
+  try {
+    const { dev, ino } = await stat(directory, { bigint: true })
+    return `${dev} ${ino}`
+  } catch {
+    return ''
+  }
+}

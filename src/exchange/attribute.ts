@@ -1,0 +1,126 @@
+// Attributes: what a key, a hash, a condition or a template may name of an exchange, compiled at load.
+import { CidrSet, parseCidr } from '../http/cidr.ts'
+import { cookieValue } from '../http/cookie.ts'
+import { addressKey } from '../http/forwarded.ts'
+import { queryValue } from '../http/query.ts'
+import type { Exchange } from './exchange.ts'
+
+/** Reads one attribute; undefined when the exchange has none. */
+export type Attribute = (x: Exchange) => string | undefined
+
+/** A text that names no attribute. */
+export class AttributeError extends Error {
+  constructor(text: string) {
+    super(
+      `"${text}" is no attribute; use client.ip, route, host, path, method, consumer, header.NAME, query.NAME, cookie.NAME or jwt.CLAIM`,
+    )
+    this.name = 'AttributeError'
+  }
+}
+
+/** Compile one attribute. Throws AttributeError. `client.ip` shortens IPv6 to its /64 where `exact` is not set. */
+export function compileAttribute(text: string, exact = false): Attribute {
+  switch (text) {
+    case 'client.ip':
+      return exact ? x => x.clientIp : x => addressKey(x.clientIp)
+    case 'route':
+      return x => x.route.name
+    case 'host':
+      return x => x.head.host.toLowerCase()
+    case 'path':
+      return x => x.head.path
+    case 'method':
+      return x => x.head.method
+    case 'consumer':
+      return x => x.consumer ?? undefined
+  }
+  const dot = text.indexOf('.')
+  const name = text.slice(dot + 1)
+  if (dot < 1 || name === '') throw new AttributeError(text)
+  switch (text.slice(0, dot)) {
+    case 'header': {
+      const lower = name.toLowerCase()
+      if (lower === 'host') return x => x.head.host
+      return x => x.requestHeader(lower)
+    }
+    case 'query':
+      return x => queryValue(x.head.query, name)
+    case 'cookie':
+      return x => cookieValue(x.head.headers, name)
+    case 'jwt':
+      return x => claimText(x.claims, name)
+    default:
+      throw new AttributeError(text)
+  }
+}
+
+function claimText(claims: Readonly<Record<string, unknown>> | null, name: string): string | undefined {
+  if (claims === null || !Object.hasOwn(claims, name)) return undefined
+  const value = claims[name]
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    ? String(value)
+    : undefined
+}
+
+/** Compile attributes joined with `+` into one key; a missing one falls back to the client's address. Throws AttributeError. */
+export function compileKey(text: string): (x: Exchange) => string {
+  const parts = text.split('+').map(part => compileAttribute(part.trim()))
+  const [only] = parts
+  if (parts.length === 1) return x => only!(x) ?? addressKey(x.clientIp)
+  return x => {
+    let key = ''
+    // Lengths keep `a` + `bc` from meaning the same as `ab` + `c`.
+    for (const part of parts) {
+      const value = part(x) ?? addressKey(x.clientIp)
+      key += `${value.length}:${value}|`
+    }
+    return key
+  }
+}
+
+/** Compile a text with `${attribute}` in it; a missing attribute becomes nothing. Throws AttributeError. */
+export function compileTemplate(text: string): (x: Exchange) => string {
+  const pieces = text.split(/\$\{([^}]*)\}/)
+  if (pieces.length === 1) return () => text
+  const parts = pieces.map((piece, i) => (i % 2 === 0 ? piece : compileAttribute(piece, true)))
+  return x => {
+    let out = ''
+    for (const part of parts) out += typeof part === 'string' ? part : (part(x) ?? '')
+    return out
+  }
+}
+
+/** True or false for an exchange. */
+export type Predicate = (x: Exchange) => boolean
+
+/**
+ * Compile a `when`: all must hold. An expectation is a value, `present`, `absent`, `~` and a regular expression, or
+ * for `client.ip` a network. Throws AttributeError, or SyntaxError for a bad expression.
+ */
+export function compileCondition(when: Readonly<Record<string, string>>): Predicate {
+  const tests = Object.entries(when).map(([name, expectation]) => compileExpectation(name, expectation))
+  const [only] = tests
+  if (tests.length === 1) return only!
+  return x => {
+    for (const test of tests) if (!test(x)) return false
+    return true
+  }
+}
+
+function compileExpectation(name: string, expectation: string): Predicate {
+  const attribute = compileAttribute(name, true)
+  if (expectation === 'present') return x => attribute(x) !== undefined
+  if (expectation === 'absent') return x => attribute(x) === undefined
+  if (expectation.startsWith('~')) {
+    const pattern = new RegExp(expectation.slice(1))
+    return x => {
+      const value = attribute(x)
+      return value !== undefined && pattern.test(value)
+    }
+  }
+  if (name === 'client.ip' && parseCidr(expectation) !== null) {
+    const networks = new CidrSet([expectation])
+    return x => networks.has(x.clientIp)
+  }
+  return x => attribute(x) === expectation
+}

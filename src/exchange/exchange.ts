@@ -1,0 +1,200 @@
+// One request and its answer on their way through the gateway: what every room above speaks about.
+import { randomBytes } from 'node:crypto'
+import type { GatewayError } from '../errors.ts'
+import type { CidrSet } from '../http/cidr.ts'
+import type { Downstream } from '../http/downstream.ts'
+import { clientAddress } from '../http/forwarded.ts'
+import { type HeaderList, header, type RequestHead, type ResponseHead, removeHeader } from '../http/head.ts'
+import { isFieldValue, isToken } from '../http1/framing.ts'
+import type { Endpoint } from '../upstream/endpoint.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+
+/** What an exchange needs of the configuration it began under. A snapshot is one. */
+export interface ExchangeWorld {
+  readonly upstreams: ReadonlyMap<string, Upstream>
+  readonly trusted: CidrSet | null
+}
+
+/** What an exchange needs of its route. */
+export interface ExchangeRoute {
+  readonly name: string
+}
+
+/** See the head of this file. Every field is set here once, so that all exchanges share one shape. */
+export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
+  readonly head: RequestHead
+  readonly down: Downstream
+  readonly route: R
+  readonly world: ExchangeWorld
+  /** Place of the path pattern that matched, among the route's. */
+  readonly patternIndex: number
+  /** `performance.now()` when the head was complete. */
+  readonly startedAt: number
+  /** Plugin state, by Slot. */
+  readonly slots: unknown[] = []
+  /** Where it goes; a plugin may change it in the request phase. Null for routes that answer themselves. */
+  upstream: Upstream | null
+  /** The endpoint of the current or last attempt. */
+  endpoint: Endpoint | null = null
+  /** Attempts begun. */
+  attempts = 0
+  /** The answer's head: an upstream's, or the gateway's own. Null before it is known. */
+  response: ResponseHead | null = null
+  /** The error that ended the exchange, or that its answer tells of. */
+  error: GatewayError | null = null
+  /** Claims of a verified token, set by an authentication plugin. */
+  claims: Readonly<Record<string, unknown>> | null = null
+  /** Who the client is, by name, set by an authentication plugin. */
+  consumer: string | null = null
+  /** `performance.now()` at which the route's timeout ends it; Infinity without one. */
+  deadline = Number.POSITIVE_INFINITY
+  /** Request plugins whose turn has come: only these see the answer. Bits of those that `when` left out. */
+  reached = 0
+  skipped = 0
+  finished = false
+  #requestId = ''
+  #clientIp = ''
+
+  constructor(
+    head: RequestHead,
+    down: Downstream,
+    route: R,
+    patternIndex: number,
+    upstream: Upstream | null,
+    world: ExchangeWorld,
+  ) {
+    this.head = head
+    this.down = down
+    this.route = route
+    this.patternIndex = patternIndex
+    this.upstream = upstream
+    this.world = world
+    this.startedAt = performance.now()
+  }
+
+  /** The client's address; behind trusted proxies the one they tell. */
+  get clientIp(): string {
+    if (this.#clientIp === '') this.#clientIp = clientAddress(this.head, this.world.trusted)
+    return this.#clientIp
+  }
+
+  /** True when the peer is one of `trustedProxies`. */
+  get peerTrusted(): boolean {
+    return this.world.trusted?.has(this.head.remoteAddress) ?? false
+  }
+
+  /** What the exchange is known by in logs and error bodies; made on first need. */
+  get requestId(): string {
+    if (this.#requestId === '') this.#requestId = uuidV7()
+    return this.#requestId
+  }
+
+  set requestId(id: string) {
+    this.#requestId = id
+  }
+
+  /** Send the request to another upstream. False when there is none of that name. Before the first attempt. */
+  routeTo(name: string): boolean {
+    const upstream = this.world.upstreams.get(name)
+    if (upstream === undefined) return false
+    this.upstream = upstream
+    return true
+  }
+
+  /** First value of a request header. `name` is lower-case. */
+  requestHeader(name: string): string | undefined {
+    return header(this.head.headers, name)
+  }
+
+  /** Replace a request header before it goes upstream; its underscore twin goes too (PITFALLS 7). Throws on CR, LF and the like. */
+  setRequestHeader(name: string, value: string): void {
+    this.removeRequestHeader(name)
+    this.head.headers.push(name, checked(name, value))
+  }
+
+  /** Take a header out of the request, with its underscore twins. */
+  removeRequestHeader(name: string): void {
+    const headers = this.head.headers
+    removeHeader(headers, name)
+    if (!this.head.hasUnderscore) return
+    for (let i = headers.length - 2; i >= 0; i -= 2) {
+      if (headers[i]!.includes('_') && headers[i]!.replaceAll('_', '-') === name) headers.splice(i, 2)
+    }
+  }
+
+  /** First value of an answer's header, in the response phase. */
+  responseHeader(name: string): string | undefined {
+    return this.response === null ? undefined : header(this.response.headers, name)
+  }
+
+  /** Replace a header of the answer, in the response phase. Throws on CR, LF and the like. */
+  setResponseHeader(name: string, value: string): void {
+    if (this.response === null) return
+    removeHeader(this.response.headers, name)
+    this.response.headers.push(name, checked(name, value))
+    if (name === 'date') this.response.hasDate = true
+  }
+
+  /** Add a header to the answer beside those of that name, in the response phase. */
+  addResponseHeader(name: string, value: string): void {
+    this.response?.headers.push(name, checked(name, value))
+  }
+
+  /** Take a header out of the answer, in the response phase. */
+  removeResponseHeader(name: string): void {
+    if (this.response === null) return
+    removeHeader(this.response.headers, name)
+    if (name === 'date') this.response.hasDate = false
+  }
+}
+
+// Fields that belong to the connection or to framing: what a plugin set here would break the message for both sides.
+const OURS = new Set([
+  'connection',
+  'content-length',
+  'transfer-encoding',
+  'keep-alive',
+  'upgrade',
+  'te',
+  'host',
+  'trailer',
+])
+
+function checked(name: string, value: string): string {
+  if (!isToken(name) || name !== name.toLowerCase()) throw new TypeError(`"${name}" is no lower-case header name`)
+  if (OURS.has(name)) throw new TypeError(`the header ${name} is set by the gateway itself`)
+  if (!isFieldValue(value)) throw new TypeError(`the value for header ${name} holds a control character`)
+  return value
+}
+
+let idTime = 0
+let idCount = 0
+let entropy: Buffer = randomBytes(0)
+let entropyAt = 0
+
+/** A UUID of version 7 (RFC 9562 5.7): time, a counter within the millisecond, randomness. Sorts by time. */
+export function uuidV7(): string {
+  const now = Date.now()
+  if (now > idTime) {
+    idTime = now
+    idCount = 0
+  } else if (++idCount > 0xfff) {
+    idTime++
+    idCount = 0
+  }
+  if (entropyAt >= entropy.length) {
+    entropy = randomBytes(4096)
+    entropyAt = 0
+  }
+  const random = entropy.toString('hex', entropyAt, entropyAt + 8)
+  entropyAt += 8
+  const time = idTime.toString(16).padStart(12, '0')
+  const variant = ((Number.parseInt(random[0]!, 16) & 3) | 8).toString(16)
+  const count = idCount.toString(16).padStart(3, '0')
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${count}-${variant}${random.slice(1, 4)}-${random.slice(4)}`
+}
+
+/** The header list of an answer that the gateway makes, copied so that plugins may change it. */
+export function copyHeaders(headers: Readonly<HeaderList>): HeaderList {
+  return headers.slice()
+}

@@ -1,0 +1,117 @@
+// Who the client is and what the upstream is told of it: X-Forwarded-For, -Proto, -Host, and Via.
+import type { CidrSet } from './cidr.ts'
+import { addressBytes } from './cidr.ts'
+import { type HeaderList, header, type RequestHead } from './head.ts'
+
+/** The name this gateway signs with (RFC 9110 7.6.3). */
+const VIA = '1.1 sluice'
+/** Gateways in a row are fine; a request that was here this often is in a loop. */
+const MAX_PASSES = 5
+
+/**
+ * The client's address: the peer, or, where the peer is a trusted proxy, the right-most address of X-Forwarded-For
+ * that is not itself one. An entry that is no address ends the search at the last good one.
+ */
+export function clientAddress(head: RequestHead, trusted: CidrSet | null): string {
+  if (trusted === null || !trusted.has(head.remoteAddress)) return head.remoteAddress
+  let client = head.remoteAddress
+  const chain: string[] = []
+  for (let i = 0; i < head.headers.length; i += 2) {
+    if (head.headers[i] === 'x-forwarded-for') chain.push(...head.headers[i + 1]!.split(','))
+  }
+  for (let i = chain.length - 1; i >= 0; i--) {
+    const address = bareAddress(chain[i]!.trim())
+    if (address === null) break
+    client = address
+    if (!trusted.has(address)) break
+  }
+  return client
+}
+
+/** An address without brackets and port, a mapped one unmapped; null when it is none. */
+function bareAddress(text: string): string | null {
+  const found = /^\[([^\]]+)\](?::\d+)?$|^(\d+\.\d+\.\d+\.\d+)(?::\d+)?$/.exec(text)
+  const address = found === null ? text : (found[1] ?? found[2]!)
+  const bytes = addressBytes(address)
+  if (bytes === null) return null
+  return bytes.length === 4 ? bytes.join('.') : address.toLowerCase()
+}
+
+/** An IPv6 address shortened to its /64, which is what one customer has; others as they are. */
+export function addressKey(address: string): string {
+  if (!address.includes(':')) return address
+  const bytes = addressBytes(address)
+  if (bytes === null || bytes.length === 4) return address
+  let text = ''
+  for (let i = 0; i < 8; i += 2) text += `${((bytes[i]! << 8) | bytes[i + 1]!).toString(16)}:`
+  return `${text}:/64`
+}
+
+// What a client may not say of itself: replaced, with its underscore twins (PITFALLS 7).
+const CLAIMS = new Set([
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-forwarded-server',
+  'x-real-ip',
+  'forwarded',
+])
+
+/**
+ * Write onto a request's list what the upstream is told of the way here. From an untrusted peer everything it said
+ * about that is dropped first; to a trusted one's X-Forwarded-For the peer is appended. Called once an exchange.
+ * False when the request bears this gateway's mark so often that it must be going round in a circle.
+ */
+export function addForwarding(head: RequestHead, trusted: CidrSet | null): boolean {
+  const headers = head.headers
+  const believed = trusted?.has(head.remoteAddress) ?? false
+  let via = ''
+  let chain = ''
+  let kept = 0
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]!
+    if (name === 'via') {
+      via += `${headers[i + 1]}, `
+      continue
+    }
+    if (believed && name === 'x-forwarded-for') {
+      chain += `${headers[i + 1]}, `
+      continue
+    }
+    if (isClaim(name, head.hasUnderscore) && !(believed && !name.includes('_'))) continue
+    if (kept !== i) {
+      headers[kept] = name
+      headers[kept + 1] = headers[i + 1]!
+    }
+    kept += 2
+  }
+  headers.length = kept
+  headers.push('x-forwarded-for', chain + head.remoteAddress)
+  if (!believed || header(headers, 'x-forwarded-proto') === undefined) {
+    headers.push('x-forwarded-proto', head.secure ? 'https' : 'http')
+  }
+  if (head.host !== '' && (!believed || header(headers, 'x-forwarded-host') === undefined)) {
+    headers.push('x-forwarded-host', head.host)
+  }
+  headers.push('via', via + VIA)
+  return via === '' || via.split(VIA).length <= MAX_PASSES
+}
+
+function isClaim(name: string, hasUnderscore: boolean): boolean {
+  const first = name.charCodeAt(0)
+  // Only names with x or f can be one: spares a lookup for most.
+  if (first !== 0x78 && first !== 0x66) return false
+  return CLAIMS.has(hasUnderscore ? name.replaceAll('_', '-') : name)
+}
+
+/** Append our mark to an answer's Via. */
+export function addVia(headers: HeaderList): void {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i] === 'via') {
+      headers[i + 1] = `${headers[i + 1]}, ${VIA}`
+      return
+    }
+  }
+  headers.push('via', VIA)
+}

@@ -1,0 +1,196 @@
+// The uws engine: uWebSockets.js in front, on request. What it cannot do stands in docs/engines.md.
+import { createServer } from 'node:net'
+import type { Receiver } from '../http/downstream.ts'
+import { type Engine, type Listener, type ListenerOptions, listenerOptions } from './listener.ts'
+import { UwsDownstream, type UwsOwner } from './uws-downstream.ts'
+import { UwsHeadReader } from './uws-head.ts'
+import {
+  type LoadedUws,
+  loadUws,
+  type UwsApp,
+  type UwsListenSocket,
+  type UwsRequest,
+  type UwsResponse,
+} from './uws-load.ts'
+
+/** Fields that the library has room for, compiled in: with Host. */
+const MOST_FIELDS = 98
+/** Its one idle timeout, compiled in: between requests, to a complete head, and to any progress of an answer. */
+const IDLE = 10_000
+/** A timeout of the library comes at most this late: its clock ticks every four seconds. */
+const IDLE_AT_MOST = 14_000
+/** Room beyond the limit on heads, so that it is our check that refuses and our answer that tells. */
+const HEAD_SLACK = 4096
+
+/**
+ * What a listener asks for that this engine cannot do, one sentence each; empty when it can be served. Needs no
+ * library: for the check of a configuration. Defaults always pass, as nobody asked for them.
+ */
+export function uwsFaults(options: ListenerOptions): string[] {
+  const byDefault = listenerOptions.parse({ name: options.name, port: options.port })
+  const faults: string[] = []
+  const { idle, requestHeader } = options.timeouts
+  if (options.limits.headerCount > MOST_FIELDS && options.limits.headerCount !== byDefault.limits.headerCount) {
+    faults.push(`limits.headerCount: engine uws takes at most ${MOST_FIELDS} fields`)
+  }
+  if (idle !== IDLE && idle !== byDefault.timeouts.idle) {
+    faults.push('timeouts.idle: engine uws closes idle connections after 10s, whatever is asked for')
+  }
+  if (requestHeader !== IDLE)
+    faults.push('timeouts.requestHeader: engine uws waits 10s for a head, whatever is asked for')
+  return faults
+}
+
+class UwsListener implements Listener, UwsOwner {
+  readonly name: string
+  readonly host: string
+  readonly engine: string
+  readonly maxBody: number
+  port = 0
+  connections = 0
+  draining = false
+
+  readonly #library: LoadedUws
+  readonly #receiver: Receiver
+  readonly #heads: UwsHeadReader
+  readonly #app: UwsApp
+  #socket: UwsListenSocket | null = null
+  #inFlight = 0
+  /** Until then the library may hold bytes of an answer that is over for us. */
+  #pendingUntil = 0
+  #closed = false
+  #onEmpty: (() => void) | null = null
+
+  constructor(options: ListenerOptions, receiver: Receiver, library: LoadedUws) {
+    const limits = options.limits
+    this.name = options.name
+    this.host = options.host
+    this.engine = `uws (${library.how})`
+    this.maxBody = limits.body === 'unlimited' ? Number.POSITIVE_INFINITY : limits.body
+    this.#library = library
+    this.#receiver = receiver
+    this.#heads = new UwsHeadReader({ bytes: limits.headers, count: limits.headerCount, body: this.maxBody })
+    this.#app = library.uws.App({})
+    this.#app.filter((_res, count) => this.#counted(count))
+    this.#app.any('/*', (res, req) => this.#request(res, req))
+  }
+
+  /** False when the address cannot be had. */
+  listen(port: number): boolean {
+    const { uws } = this.#library
+    // By default it would share the port with whoever listens on it already.
+    this.#app.listen(this.host, port, uws.LIBUS_LISTEN_EXCLUSIVE_PORT, socket => {
+      if (socket !== false) this.#socket = socket
+    })
+    if (this.#socket === null) return false
+    this.port = uws.us_socket_local_port(this.#socket)
+    return true
+  }
+
+  drain(): Promise<void> {
+    this.draining = true
+    this.#stopAccepting()
+    return new Promise(resolve => {
+      this.#onEmpty = resolve
+      if (this.connections === 0) resolve()
+      else if (this.#inFlight === 0) this.#closeIdle()
+    })
+  }
+
+  destroy(): void {
+    this.draining = true
+    this.#stopAccepting()
+    if (this.#closed) return
+    this.#closed = true
+    this.#app.close()
+  }
+
+  finished(pending: boolean): void {
+    this.#inFlight--
+    if (pending) this.#pendingUntil = performance.now() + IDLE_AT_MOST
+    // Not from within the write that ends the answer: its bytes leave when that returns.
+    if (this.draining && this.#inFlight === 0) setImmediate(() => this.#closeIdle())
+  }
+
+  #stopAccepting(): void {
+    if (this.#socket === null) return
+    this.#library.uws.us_listen_socket_close(this.#socket)
+    this.#socket = null
+  }
+
+  /**
+   * The library can close all connections or none. So all go once no request is in flight; unless it may still hold
+   * bytes of an answer: then its own idle timeout ends them.
+   */
+  #closeIdle(): void {
+    if (this.#inFlight > 0 || performance.now() < this.#pendingUntil) return
+    this.destroy()
+  }
+
+  #counted(count: number): void {
+    this.connections += count
+    if (this.connections === 0) this.#onEmpty?.()
+  }
+
+  #request(res: UwsResponse, req: UwsRequest): void {
+    const heads = this.#heads
+    const head = heads.read(req, res.getRemoteAddress())
+    this.#inFlight++
+    if (head === null) {
+      this.#refuse(res)
+      return
+    }
+    const down = new UwsDownstream(this, res, head.method, head.bodyLength, heads.close, heads.closesItself)
+    try {
+      this.#receiver.receive(head, down)
+    } finally {
+      down.attach()
+    }
+  }
+
+  /**
+   * Answered only after this read: what else stands in it may be read as a next request by the library, and must meet
+   * an answer that is due, for then the library closes the connection and hands on nothing.
+   */
+  #refuse(res: UwsResponse): void {
+    const { error, closesItself } = this.#heads
+    const down = new UwsDownstream(this, res, 'GET', 0, true, closesItself)
+    down.attach()
+    setImmediate(() => this.#receiver.refuse(error, down))
+  }
+}
+
+/** The system's reason why an address cannot be had: the library tells none, so Node is asked to try the same. */
+function listenFault(host: string, port: number): Promise<Error> {
+  return new Promise(resolve => {
+    const server = createServer()
+    server.once('error', resolve)
+    server.listen({ host, port }, () => {
+      server.close(() => {
+        const text = `uWebSockets.js cannot listen on ${host}:${port}`
+        resolve(Object.assign(new Error(text), { code: 'EADDRINUSE', address: host, port }))
+      })
+    })
+  })
+}
+
+/** uWebSockets.js. Rejects with ERR_UWS_UNAVAILABLE when it cannot be loaded, ERR_UWS_UNSUPPORTED for what it cannot do. */
+export const uwsEngine: Engine = {
+  async listen(options: ListenerOptions, receiver: Receiver): Promise<Listener> {
+    const faults = uwsFaults(options)
+    const library = loadUws(options.limits.headers + HEAD_SLACK)
+    if (options.limits.headers > library.headLimit) {
+      faults.push(
+        `limits.headers: the library was loaded for heads up to ${library.headLimit} bytes; put the listener with ` +
+          'the largest first, or set UWS_HTTP_MAX_HEADERS_SIZE',
+      )
+    }
+    if (faults.length > 0) {
+      const text = `listener ${options.name}: ${faults.join('; ')}`
+      throw Object.assign(new Error(text), { code: 'ERR_UWS_UNSUPPORTED' })
+    }
+    const listener = new UwsListener(options, receiver, library)
+    if (listener.listen(options.port)) return listener
+    throw await listenFault(options.host, options.port)
+  },
+}

@@ -1,0 +1,167 @@
+// Running the phases of a plan: a plain loop until a plugin returns a promise, and going on where it stopped.
+import type { GatewayError } from '../errors.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import type { Reply } from '../http/head.ts'
+import type { Plan, Step } from './plan.ts'
+
+/** What the phases report back to. */
+export interface PhaseEnd {
+  /** The request phase is over and nobody answered. */
+  requestPassed(x: Exchange): void
+  /** A plugin answered. */
+  answered(x: Exchange, reply: Reply): void
+  /** The response phase is over. */
+  responsePassed(x: Exchange): void
+  /** A plugin threw or rejected. */
+  pluginFailed(x: Exchange, step: Step, error: unknown): void
+}
+
+function isPromise(value: unknown): value is Promise<unknown> {
+  return typeof (value as Promise<unknown>).then === 'function'
+}
+
+/** Run the request phase from the step at `from`; exactly one of the three outcomes is reported, maybe later. */
+export function runRequest(plan: Plan, x: Exchange, end: PhaseEnd, from = 0): void {
+  const steps = plan.request
+  if (steps !== null) {
+    for (let i = from; i < steps.length; i++) {
+      const step = steps[i]!
+      x.reached = step.position + 1
+      let result: Reply | void | Promise<Reply | void>
+      try {
+        if (step.when !== null && !step.when(x)) {
+          x.skipped |= step.bit
+          continue
+        }
+        if (step.plugin.onRequest === undefined) continue
+        result = step.plugin.onRequest(x)
+      } catch (error) {
+        end.pluginFailed(x, step, error)
+        return
+      }
+      if (result === undefined) continue
+      if (isPromise(result)) {
+        awaitRequest(plan, x, end, i, step, result as Promise<Reply | void>)
+        return
+      }
+      end.answered(x, result as Reply)
+      return
+    }
+  }
+  x.reached = plan.steps.length
+  end.requestPassed(x)
+}
+
+function awaitRequest(
+  plan: Plan,
+  x: Exchange,
+  end: PhaseEnd,
+  at: number,
+  step: Step,
+  result: Promise<Reply | void>,
+): void {
+  result.then(
+    reply => {
+      if (x.finished) return
+      if (reply === undefined) runRequest(plan, x, end, at + 1)
+      else end.answered(x, reply)
+    },
+    error => {
+      if (!x.finished) end.pluginFailed(x, step, error)
+    },
+  )
+}
+
+/** Run the attempt phase. A Reply answers instead of trying. What a plugin throws is reported, and `failed` returned. */
+export function runAttempt(steps: readonly Step[], x: Exchange, end: PhaseEnd): Reply | 'failed' | null {
+  for (let i = 0; i < steps.length; i++) {
+    const step = steps[i]!
+    if (!step.joined(x)) continue
+    try {
+      const reply = step.plugin.onAttempt!(x)
+      if (reply !== undefined) return reply
+    } catch (error) {
+      end.pluginFailed(x, step, error)
+      return 'failed'
+    }
+  }
+  return null
+}
+
+/** Run the response phase, backwards; reports `responsePassed` or `pluginFailed`, maybe later. */
+export function runResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, from = 0): void {
+  for (let i = from; i < steps.length; i++) {
+    const step = steps[i]!
+    if (!step.joined(x)) continue
+    let result: void | Promise<void>
+    try {
+      result = step.plugin.onResponse!(x)
+    } catch (error) {
+      end.pluginFailed(x, step, error)
+      return
+    }
+    if (result === undefined || !isPromise(result)) continue
+    result.then(
+      () => {
+        if (!x.finished) runResponse(steps, x, end, i + 1)
+      },
+      error => {
+        if (!x.finished) end.pluginFailed(x, step, error)
+      },
+    )
+    return
+  }
+  end.responsePassed(x)
+}
+
+/** Takes what a plugin threw where nothing of the exchange depends on it any more. */
+export type ReportFault = (x: Exchange, step: Step, error: unknown) => void
+
+/** Tell the plugins how a try ended. */
+export function runOutcome(steps: readonly Step[], x: Exchange, error: GatewayError | null, report: ReportFault): void {
+  for (let i = 0; i < steps.length; i++) {
+    const step = steps[i]!
+    if (!step.joined(x)) continue
+    try {
+      step.plugin.onOutcome!(x, error)
+    } catch (fault) {
+      report(x, step, fault)
+    }
+  }
+}
+
+/** Tell the plugins that the exchange is over. */
+export function runFinish(steps: readonly Step[], x: Exchange, error: GatewayError | null, report: ReportFault): void {
+  for (let i = 0; i < steps.length; i++) {
+    const step = steps[i]!
+    if (!step.joined(x)) continue
+    try {
+      step.plugin.onFinish!(x, error)
+    } catch (fault) {
+      report(x, step, fault)
+    }
+  }
+}
+
+/** Pass body bytes through the chunk phase; returns what goes on, or null when a plugin threw (and was reported). */
+export function runChunk(
+  steps: readonly Step[],
+  phase: 'onRequestChunk' | 'onResponseChunk',
+  x: Exchange,
+  chunk: Uint8Array,
+  last: boolean,
+  end: PhaseEnd,
+): Uint8Array | null {
+  for (let i = 0; i < steps.length; i++) {
+    const step = steps[i]!
+    if (!step.joined(x)) continue
+    try {
+      const changed = step.plugin[phase]!(x, chunk, last)
+      if (changed !== undefined && step.plugin.rewrites === true) chunk = changed
+    } catch (error) {
+      end.pluginFailed(x, step, error)
+      return null
+    }
+  }
+  return chunk
+}

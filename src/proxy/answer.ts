@@ -1,0 +1,49 @@
+// The one place where an error or a Reply becomes an answer: problem+json by RFC 9457, and never a cause.
+import { ERRORS, type GatewayError } from '../errors.ts'
+import { uuidV7 } from '../exchange/exchange.ts'
+import type { Downstream } from '../http/downstream.ts'
+import type { HeaderList, Reply, ResponseHead } from '../http/head.ts'
+import { headerListFault } from '../http1/serialize.ts'
+
+/** The answer that tells a client of an error: its code and title, not its message. */
+export function problem(error: GatewayError, instance: string, extra: HeaderList = []): Reply {
+  const { status, title } = ERRORS[error.code]
+  const body = JSON.stringify({ type: `about:blank#${error.code}`, title, status, code: error.code, instance })
+  return { status, headers: ['content-type', 'application/problem+json', 'cache-control', 'no-store', ...extra], body }
+}
+
+/** The head of a reply, with a list that response plugins may change. */
+export function replyHead(reply: Reply): ResponseHead {
+  const headers = reply.headers.slice()
+  return { status: reply.status, hasDate: headers.includes('date'), headers, bodyLength: replyBody(reply)?.length ?? 0 }
+}
+
+/** A reply's body as bytes. */
+export function replyBody(reply: Reply): Uint8Array | null {
+  return typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body
+}
+
+/** Write a whole answer. `head` is the reply's, after the response phase. */
+export function writeReply(down: Downstream, head: ResponseHead, reply: Reply): void {
+  down.writeHead(head)
+  const body = replyBody(reply)
+  if (body !== null && body.length > 0) down.write(body)
+  down.end(null)
+}
+
+/** Answer what never became an exchange: no route, or no request at all. */
+export function writeProblem(down: Downstream, error: GatewayError, extra: HeaderList = []): void {
+  const reply = problem(error, uuidV7(), extra)
+  writeReply(down, replyHead(reply), reply)
+}
+
+/** What is wrong with a reply that a plugin made, or null. */
+export function replyFault(reply: Reply): string | null {
+  if (typeof reply !== 'object' || reply === null || !Number.isInteger(reply.status))
+    return 'a plugin returned what is no Reply'
+  if (reply.status < 200 || reply.status > 599) return `a plugin answered with status ${reply.status}`
+  if (!Array.isArray(reply.headers) || reply.headers.length % 2 !== 0) return 'the headers of a Reply are no flat list'
+  if (reply.body !== null && typeof reply.body !== 'string' && !(reply.body instanceof Uint8Array))
+    return 'the body of a Reply is neither text nor bytes'
+  return headerListFault(reply.headers)
+}

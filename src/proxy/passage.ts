@@ -1,0 +1,23 @@
+// An exchange as the proxy carries it: with the snapshot it began under and the attempt that is under way.
+import type { Timer } from '../clock.ts'
+import { Exchange } from '../exchange/exchange.ts'
+import type { Downstream } from '../http/downstream.ts'
+import type { Reply, RequestHead } from '../http/head.ts'
+import type { Route } from '../route/route.ts'
+import type { Snapshot } from '../snapshot/snapshot.ts'
+import type { Attempt } from './attempt.ts'
+
+/** See the head of this file. Plugins see the Exchange alone. */
+export class Passage extends Exchange<Route> {
+  readonly snapshot: Snapshot
+  attempt: Attempt | null = null
+  /** The gateway's own answer, once there is one. */
+  reply: Reply | null = null
+  /** Runs while nothing else would notice that the time is up: a plugin's promise, the pause before a retry. */
+  timer: Timer | null = null
+
+  constructor(head: RequestHead, down: Downstream, route: Route, patternIndex: number, snapshot: Snapshot) {
+    super(head, down, route, patternIndex, route.upstream, snapshot)
+    this.snapshot = snapshot
+  }
+}

@@ -1,0 +1,263 @@
+// The story: what becomes of a request, from its head to the end of its answer, in this order.
+import { Timer, wheel } from '../clock.ts'
+import { GatewayError } from '../errors.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import type { Downstream, Receiver } from '../http/downstream.ts'
+import { addForwarding } from '../http/forwarded.ts'
+import type { Reply, RequestHead } from '../http/head.ts'
+import { normalizePath } from '../http/path.ts'
+import { headerListFault } from '../http1/serialize.ts'
+import type { Log } from '../log.ts'
+import type { Step } from '../pipeline/plan.ts'
+import { type PhaseEnd, runAttempt, runFinish, runRequest, runResponse } from '../pipeline/run.ts'
+import type { Snapshot } from '../snapshot/snapshot.ts'
+import { problem, replyFault, replyHead, writeProblem, writeReply } from './answer.ts'
+import { Attempt } from './attempt.ts'
+import { Passage } from './passage.ts'
+import { backoff, countRequest } from './retry.ts'
+
+/** Where the proxy finds the configuration in force. */
+export interface SnapshotHolder {
+  readonly snapshot: Snapshot
+}
+
+/** Takes what a listener receives. One for each listener. */
+export class EdgeProxy implements Receiver, PhaseEnd {
+  readonly #holder: SnapshotHolder
+  readonly #keepEncodedSlash: boolean
+  readonly #log: Log
+  /** For plugins that throw where nothing depends on them any more. */
+  readonly report: (x: Exchange, step: Step, error: unknown) => void
+
+  constructor(holder: SnapshotHolder, keepEncodedSlash: boolean, log: Log) {
+    this.#holder = holder
+    this.#keepEncodedSlash = keepEncodedSlash
+    this.#log = log
+    this.report = (x, step, error) => {
+      this.#log.error('a plugin failed', {
+        plugin: step.name,
+        route: x.route.name,
+        requestId: x.requestId,
+        error: text(error),
+      })
+    }
+  }
+
+  // 1. The engine has read a head. 2. The snapshot is read once and its route table asked.
+  receive(head: RequestHead, down: Downstream): void {
+    const snapshot = this.#holder.snapshot
+    const path = normalizePath(head.rawPath, this.#keepEncodedSlash)
+    if (path === null) {
+      this.refuse(new GatewayError('SLUICE_BAD_REQUEST', 'the path is malformed'), down)
+      return
+    }
+    head.path = path
+    const entry = snapshot.table.findEntry(head)
+    if (entry === null) {
+      const allow = snapshot.table.allow(head)
+      if (allow === null) writeProblem(down, new GatewayError('SLUICE_NO_ROUTE', 'no route'))
+      else
+        writeProblem(down, new GatewayError('SLUICE_METHOD_NOT_ALLOWED', 'wrong method'), ['allow', allow.join(', ')])
+      return
+    }
+    // 3. One exchange, which keeps this snapshot to its end.
+    const x = new Passage(head, down, entry.route, entry.patternIndex, snapshot)
+    snapshot.inFlight++
+    down.onAbort = error => this.#aborted(x, error)
+    if (entry.route.timeout !== Number.POSITIVE_INFINITY) x.deadline = wheel.time() + entry.route.timeout
+    // 4. The request phase, synchronously until the first promise.
+    runRequest(entry.route.plan, x, this)
+    if (!x.finished && x.attempt === null && x.response === null) this.#guard(x)
+  }
+
+  /** Bytes that are no acceptable request: answered, and the connection is not read any further. */
+  refuse(error: GatewayError, down: Downstream): void {
+    down.close()
+    writeProblem(down, error)
+  }
+
+  /** While a plugin's promise is awaited, the route's timeout needs a timer of its own. */
+  #guard(x: Passage): void {
+    if (x.deadline === Number.POSITIVE_INFINITY) return
+    x.timer ??= new Timer(wheel, () =>
+      this.fail(x, new GatewayError('SLUICE_UPSTREAM_TIMEOUT', 'the time for the request phase is up')),
+    )
+    x.timer.set(x.deadline - wheel.time())
+  }
+
+  requestPassed(given: Exchange): void {
+    const x = given as Passage
+    const { route, head } = x
+    x.timer?.remove()
+    if (route.reply !== null) {
+      this.answered(x, route.reply)
+      return
+    }
+    if (route.redirects !== null) {
+      const location = route.redirects[x.patternIndex]!.apply(head.path, head.query)
+      if (location === null)
+        this.fail(x, new GatewayError('SLUICE_BAD_REQUEST', 'the query cannot stand in a Location'))
+      else this.answered(x, { status: route.options.redirect!.status, headers: ['location', location], body: null })
+      return
+    }
+    if (route.rewrites !== null) {
+      const path = route.rewrites[x.patternIndex]!.apply(head.path)
+      if (path === null) {
+        this.fail(x, new GatewayError('SLUICE_BAD_REQUEST', 'the rewritten path climbs above the root'))
+        return
+      }
+      head.path = path
+    }
+    if (!addForwarding(head, x.snapshot.trusted)) {
+      this.fail(x, new GatewayError('SLUICE_LOOP_DETECTED', 'Via names this gateway too often'))
+      return
+    }
+    if (route.plan.request !== null) {
+      const fault = headerListFault(head.headers)
+      if (fault !== null) {
+        this.fail(x, new GatewayError('SLUICE_PLUGIN_FAILED', `towards the upstream ${fault}`))
+        return
+      }
+      if (route.plan.rewritesRequest && head.bodyLength > 0) head.bodyLength = -1
+    }
+    countRequest(route)
+    x.down.onDrain = () => x.attempt?.drained()
+    this.#try(x)
+  }
+
+  // 5. The balancer picks an endpoint, the attempt phase may refuse. 6. The attempt sends.
+  #try(x: Passage): void {
+    const upstream = x.upstream
+    const endpoint = upstream === null ? null : upstream.balancer.pick(0, x.endpoint)
+    if (upstream === null || endpoint === null) {
+      this.fail(x, new GatewayError('SLUICE_NO_ENDPOINT', `upstream ${upstream?.name} has no endpoint`))
+      return
+    }
+    x.endpoint = endpoint
+    const steps = x.route.plan.attempt
+    if (steps !== null) {
+      const reply = runAttempt(steps, x, this)
+      if (reply === 'failed') return
+      if (reply !== null) {
+        this.answered(x, reply)
+        return
+      }
+    }
+    const attempt = new Attempt(this, x, endpoint)
+    x.attempt = attempt
+    attempt.begin(upstream)
+  }
+
+  /** The attempt failed and another may follow, after a pause. Called by the attempt. */
+  tryAgain(x: Passage): void {
+    x.attempt = null
+    const pause = backoff(x)
+    x.timer?.remove()
+    x.timer = new Timer(wheel, () => {
+      if (wheel.now >= x.deadline)
+        this.fail(x, new GatewayError('SLUICE_UPSTREAM_TIMEOUT', 'the time for retries is up'))
+      else this.#try(x)
+    })
+    x.timer.set(Math.min(pause, x.deadline - wheel.time()))
+  }
+
+  /** An upstream's answer is known and plugins want to see it. Called by the attempt. */
+  respond(x: Passage): void {
+    runResponse(x.route.plan.response!, x, this)
+  }
+
+  /** A plugin, a route or the gateway itself answers. */
+  answered(given: Exchange, reply: Reply): void {
+    const x = given as Passage
+    if (x.finished) return
+    x.timer?.remove()
+    const fault = replyFault(reply)
+    if (fault !== null) {
+      this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: fault })
+      this.#failHard(x)
+      return
+    }
+    x.reply = reply
+    x.response = replyHead(reply)
+    const steps = x.route.plan.response
+    if (steps === null || x.reached === 0) this.responsePassed(x)
+    else runResponse(steps, x, this)
+  }
+
+  /** The exchange ends with an error that the client is told of. */
+  fail(x: Passage, error: GatewayError): void {
+    if (x.finished) return
+    if (error.code === 'SLUICE_PLUGIN_FAILED') {
+      this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: error.message })
+    }
+    x.attempt?.cancel(error)
+    x.attempt = null
+    x.error = error
+    this.answered(x, problem(error, x.requestId))
+  }
+
+  // 7. The response phase ran backwards over the head: now it goes out.
+  responsePassed(given: Exchange): void {
+    const x = given as Passage
+    const checked = x.route.plan.response === null ? null : headerListFault(x.response!.headers)
+    if (checked !== null) {
+      this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: checked })
+      this.#failHard(x)
+    } else if (x.reply === null) x.attempt?.release()
+    else {
+      writeReply(x.down, x.response!, x.reply)
+      this.finish(x, x.error)
+    }
+  }
+
+  pluginFailed(given: Exchange, step: Step, error: unknown): void {
+    const x = given as Passage
+    this.report(x, step, error)
+    this.#failHard(x)
+  }
+
+  /** 500 for this one exchange, past the response phase: a plugin broke, and may break again. */
+  #failHard(x: Passage): void {
+    if (x.finished) return
+    const error = new GatewayError('SLUICE_PLUGIN_FAILED', 'a plugin failed')
+    x.error = error
+    const begun = x.attempt?.passing ?? false
+    x.attempt?.cancel(error)
+    if (begun) x.down.abort()
+    else {
+      x.reply = problem(error, x.requestId)
+      x.response = replyHead(x.reply)
+      writeReply(x.down, x.response, x.reply)
+    }
+    this.finish(x, error)
+  }
+
+  /** The client is gone (null), or its request's body broke. */
+  #aborted(x: Passage, error: GatewayError | null): void {
+    if (x.finished) return
+    const gone = error ?? new GatewayError('SLUICE_CLIENT_CLOSED', 'the client closed the connection')
+    const begun = x.attempt?.passing ?? false
+    x.attempt?.cancel(gone)
+    x.attempt = null
+    if (error === null || begun || x.reply !== null) {
+      if (error !== null) x.down.abort()
+      this.finish(x, gone)
+    } else this.fail(x, error)
+  }
+
+  // 8. Once, on every way out.
+  finish(x: Passage, error: GatewayError | null): void {
+    if (x.finished) return
+    x.finished = true
+    x.error ??= error
+    x.timer?.remove()
+    x.attempt = null
+    const steps = x.route.plan.finish
+    if (steps !== null) runFinish(steps, x, x.error, this.report)
+    x.snapshot.leave()
+  }
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
+}

@@ -1,0 +1,39 @@
+// What goes over from one snapshot to the next as the same object: upstreams and plugins whose options did not change.
+
+import type { Slot } from '../exchange/slot.ts'
+import type { Plugin, PluginDefinition } from '../pipeline/plugin.ts'
+import type { UpstreamOptions } from '../upstream/options.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+
+/** One plugin instance at its place: gateway-wide or on a route, the n-th of its name there. */
+export interface PluginSite {
+  readonly key: string
+  /** The options as they stood in the file. */
+  readonly fingerprint: string
+  readonly definition: PluginDefinition
+  readonly plugin: Plugin
+  readonly slot: Slot<unknown> | null
+}
+
+/** The identity of a place across reloads. */
+export function siteKey(route: string | null, name: string, nth: number): string {
+  return JSON.stringify([route, name, nth])
+}
+
+/** A text that two option trees share exactly when they mean the same: keys in order. */
+export function fingerprint(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) => {
+    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner
+    return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
+  })
+}
+
+/**
+ * True when the previous upstream can serve on: all but its endpoints is the same. Those are then set by
+ * `Upstream.update` when the new snapshot goes live, never before: a faulty reload must change nothing.
+ */
+export function sameUpstream(previous: Upstream, options: UpstreamOptions): boolean {
+  const { endpoints: _a, ...before } = previous.options
+  const { endpoints: _b, ...after } = options
+  return fingerprint(before) === fingerprint(after)
+}
