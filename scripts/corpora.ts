@@ -2,19 +2,18 @@
 //
 // The runners for the wire are the corpora's own; this starts a gateway for each shard, adds up what they wrote, and holds it to
 // the targets. Route matching, tokens, limits and breakers are played inside the process by the test suite.
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { gunzipSync } from 'node:zlib'
+import { ForwardGateway, MAIN } from './forward-gateway.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const CORPORA = path.join(ROOT, '../shared/corpora')
-const MAIN = path.join(ROOT, 'dist/src/main.js')
 const REQUESTS = ['http1-core', 'http1-derived', 'http1-te-cl-mutations', 'http1-uris'].map(n => `http1/${n}.jsonl`)
 const ANSWERS = 'http1/upstream-responses.jsonl'
 
@@ -71,79 +70,26 @@ if (!fs.existsSync(CORPORA)) {
   process.exit(0)
 }
 const built = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json'], { cwd: ROOT })
-if (built.status !== 0) console.log(`the build reports faults:\n${built.stdout}`)
+if (built.status !== 0 || !fs.existsSync(MAIN)) {
+  // Whoever works on types may still play: what was emitted runs.
+  console.log(`the build reports faults: ${String(built.stdout).split('\n', 3).join('\n')}`)
+  if (!fs.existsSync(MAIN)) {
+    console.log('0 passed, 1 failed')
+    process.exit(1)
+  }
+}
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sluice-corpora-'))
-const parts: Record<string, () => Promise<void>> = { requests, answers, texts }
+const wanted = (name: string) => options.only === undefined || options.only === name
 try {
-  for (const [name, play] of Object.entries(parts)) {
-    if (options.only !== undefined && options.only !== name) continue
-    const began = Date.now()
-    console.log(`\n${name}`)
-    await play()
-    console.log(`  ${((Date.now() - began) / 1000).toFixed(0)} s`)
-  }
+  // The two on the wire mostly wait; the texts are all work, and are held to a time.
+  await Promise.all([wanted('requests') && requests(), wanted('answers') && answers()])
+  if (wanted('texts')) await texts()
 } finally {
   fs.rmSync(folder, { recursive: true, force: true })
 }
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exit(failed === 0 ? 0 : 1)
-
-/** A gateway that forwards every host and path to one port. */
-class Gateway {
-  readonly #child: ChildProcess
-  readonly port: number
-  readonly upstreamPort: number
-
-  private constructor(child: ChildProcess, port: number, upstreamPort: number) {
-    this.#child = child
-    this.port = port
-    this.upstreamPort = upstreamPort
-  }
-
-  static async start(name: string): Promise<Gateway> {
-    const upstreamPort = await freePort()
-    const file = path.join(folder, `${name}.yaml`)
-    fs.writeFileSync(
-      file,
-      `listeners:
-  - { name: web, host: 127.0.0.1, port: 0, engine: ${options.engine} }
-admin: off
-upstreams:
-  runner: { endpoints: ["127.0.0.1:${upstreamPort}"] }
-routes:
-  - { name: all, match: { path: /* }, upstream: runner }
-`,
-    )
-    const child = spawn(process.execPath, [MAIN, 'start', '-c', file], { stdio: ['ignore', 'pipe', 'pipe'] })
-    let printed = ''
-    const port = await new Promise<number>((resolve, reject) => {
-      const keep = (data: Buffer) => {
-        // Read on after the start, or the pipe fills; keep only the start.
-        if (printed.length > 100_000) return
-        printed += data
-        const match = /127\.0\.0\.1:(\d+)/.exec(printed)
-        if (match !== null) resolve(Number(match[1]))
-      }
-      child.stdout.on('data', keep)
-      child.stderr.on('data', keep)
-      child.once('exit', code => reject(new Error(`the gateway ended at start with ${code}:\n${printed}`)))
-    })
-    return new Gateway(child, port, upstreamPort)
-  }
-
-  /** Whether it was still running and then ended by itself when told to. */
-  async stop(): Promise<boolean> {
-    const { exitCode, signalCode } = this.#child
-    if (exitCode !== null || signalCode !== null) return false
-    const gone = once(this.#child, 'exit') as Promise<[number | null]>
-    this.#child.kill('SIGTERM')
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 40_000)
-    const [code] = await gone
-    clearTimeout(timer)
-    return code === 0
-  }
-}
 
 /** Runs one of the corpora's runners against a gateway of its own and returns what it wrote, one outcome a case. */
 async function play(
@@ -151,7 +97,7 @@ async function play(
   name: string,
   args: readonly string[],
 ): Promise<{ outcomes: Outcome[]; survived: boolean }> {
-  const gateway = await Gateway.start(name)
+  const gateway = await ForwardGateway.start(folder, name, options.engine)
   const out = path.join(folder, `${name}.jsonl`)
   const runner = spawn(
     'python3',
@@ -175,6 +121,7 @@ async function requests(): Promise<void> {
     Array.from({ length: shards }, (_, i) => play('run_http1.py', `requests-${i}`, ['--shard', `${i}/${shards}`])),
   )
   const outcomes = results.flatMap(r => r.outcomes)
+  console.log('\nRaw requests')
   listFailures(outcomes)
   const accept = outcomes.filter(o => o.verdict === 'accept')
   const must = outcomes.filter(o => o.verdict === 'reject-4xx-and-close' && cases.get(o.id)?.rfc_level === 'must')
@@ -205,6 +152,7 @@ async function answers(): Promise<void> {
     }),
   )
   const outcomes = results.flatMap(r => r.outcomes)
+  console.log('\nHostile answers of an upstream')
   listFailures(outcomes)
   check(outcomes.length === cases.length, `all ${cases.length} upstream answers were played`)
   for (const verdict of ['forward', '502', 'abort', 'either']) {
@@ -223,6 +171,7 @@ async function answers(): Promise<void> {
  * held is that each ends in time, in exit 1, with faults instead of a stack, and that text which is fine as YAML is not called broken.
  */
 async function texts(): Promise<void> {
+  console.log('\nConfiguration texts')
   const cases = readLines<Text>(path.join(CORPORA, 'config/yaml-adversarial.jsonl'))
   const queue: { id: string; name: string; file: string; fine: boolean }[] = []
   const elsewhere: string[] = []
@@ -230,7 +179,7 @@ async function texts(): Promise<void> {
     const bytes =
       text_gz_b64 === undefined ? Buffer.from(text_b64 ?? '', 'base64') : gunzipSync(Buffer.from(text_gz_b64, 'base64'))
     if (bytes.toString('latin1', 0, 9) === '(not YAML') {
-      elsewhere.push(`${id} ${name}`)
+      if (!name.includes('FIFO')) elsewhere.push(`${id} ${name}`)
       continue
     }
     const file = path.join(folder, `${id}.yaml`)
@@ -294,13 +243,4 @@ function listFailures(outcomes: readonly Outcome[]): void {
 function readLines<T>(file: string): T[] {
   const lines = fs.readFileSync(file, 'utf8').split('\n')
   return lines.filter(line => line !== '').map(line => JSON.parse(line) as T)
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
