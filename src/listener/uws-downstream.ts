@@ -151,7 +151,7 @@ export class UwsDownstream implements Downstream {
     this.#bodiless = isBodiless(this.#method, head.status)
     // 204 must not name a length (RFC 9110 8.6).
     if (head.status === 204) this.#total = -1
-    if (this.#owner.draining || this.#leavesTooMuch()) this.#close = true
+    if (this.#owner.draining) this.#close = true
   }
 
   write(chunk: Uint8Array): boolean {
@@ -208,6 +208,7 @@ export class UwsDownstream implements Downstream {
     this.#chunk = EMPTY
     switch (this.#step) {
       case Step.Whole: {
+        if (this.#leavesTooMuch()) this.#close = true
         // The flag makes the library say so and close; where the client has asked for it, it closes and says nothing.
         const flag = this.#close && !this.#closesItself
         this.#writeHead(this.#close && this.#closesItself)
@@ -217,6 +218,7 @@ export class UwsDownstream implements Downstream {
         return
       }
       case Step.Bodiless: {
+        if (this.#leavesTooMuch()) this.#close = true
         const flag = this.#close && !this.#closesItself && this.#total >= 0
         this.#writeHead(this.#close && !flag)
         this.#unhalt()
@@ -351,7 +353,10 @@ export class UwsDownstream implements Downstream {
     this.#res.resume()
   }
 
-  /** True when more of the body is to come than is worth reading for the sake of the connection. */
+  /**
+   * True when more of the body is to come than is worth reading for the sake of the connection. Asked where an answer
+   * goes out whole: the library closes after no other.
+   */
   #leavesTooMuch(): boolean {
     if (this.#receivedAll) return false
     return this.#bodyLength < 0 || this.#bodyLength - this.#received > MAX_DISCARD
