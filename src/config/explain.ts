@@ -67,7 +67,8 @@ export function explain(
       const message = isDefault(issue.message) ? 'is missing' : `is missing: ${issue.message}`
       problems.push({ path, message, code: 'SLUICE_CONFIG_MISSING' })
     } else {
-      problems.push({ path, message: sentence(issue, valueAt(input, path)), code: 'SLUICE_CONFIG_INVALID' })
+      const on = issue.code === 'custom' && issue.params?.on === 'key' ? { on: 'key' as const } : {}
+      problems.push({ path, message: sentence(issue, valueAt(input, path)), code: 'SLUICE_CONFIG_INVALID', ...on })
     }
   }
 
@@ -103,7 +104,8 @@ function sentence(issue: Issue, value: unknown): string {
     case 'invalid_type': {
       const advice =
         issue.expected === 'string' && typeof value !== 'object' && value !== undefined ? '; put it in quotes' : ''
-      return `${expectation(issue)} is due, found ${kindOf(value)}${advice}`
+      const found = issue.expected === 'int' && typeof value === 'number' ? value : kindOf(value)
+      return `${expectation(issue)} is due, found ${found}${advice}`
     }
     case 'invalid_value': {
       const near = typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined

@@ -68,10 +68,10 @@ export const pluginEntry = z
     const name = names[0]
     if (name === undefined || name === '') return fail(SHAPE)
     if (names.length > 1) {
-      return fail(
-        `one plugin an entry is due: ${SHAPE}; indent the options of ${name} deeper, or begin another entry`,
-        [names[1]!],
-      )
+      const message = `one plugin an entry is due: ${SHAPE}; indent the options of ${name} deeper, or begin another entry`
+      // The key is what is too much here, not its value: config/explain.ts points at it.
+      context.issues.push({ code: 'custom', message, path: [names[1]!], params: { on: 'key' }, input: raw })
+      return z.NEVER
     }
     const given = raw[name] ?? {}
     if (!isMap(given)) return fail(`the options of ${name} must be a map`, [name])

@@ -1,0 +1,318 @@
+// A whole file: every fault at once, each told once and with its exact place; and what comes out when there is none.
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the texts are YAML
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { z } from 'zod'
+import { formatFault } from '../../../src/config/fault.ts'
+import { deepFreeze, faultIn, loadFile, loadText } from '../../../src/config/load.ts'
+import { Catalog } from '../../../src/pipeline/catalog.ts'
+import { definePlugin, type PluginDefinition, PluginOptionsError } from '../../../src/pipeline/plugin.ts'
+
+const limit = definePlugin({
+  name: 'limit',
+  description: 'Limits.',
+  options: z.strictObject({
+    limit: z.int().min(1).describe('How many.'),
+    key: z.string().default('client.ip').describe('By what.'),
+    to: z.string().optional().describe('An upstream.'),
+  }),
+  check({ to }, { upstreams }) {
+    if (to === 'boom') throw new Error('a defect\nwith lines')
+    if (to !== undefined && !upstreams.has(to)) throw new PluginOptionsError(`there is no upstream ${to}`, ['to'])
+  },
+  create: () => ({}),
+}) as PluginDefinition
+const id = definePlugin({
+  name: 'id',
+  description: 'Ids.',
+  options: z.strictObject({}),
+  create: () => ({}),
+}) as PluginDefinition
+
+const context = () => ({ env: { PORT: '8080', API_TOKEN: 'hunter2' }, catalog: new Catalog([limit, id]) })
+const faultsOf = async (text: string) => (await loadText(text, 'g.yaml', context())).faults.map(formatFault)
+const HEAD = 'listeners: [{ name: web, port: 0 }]\nupstreams: { a: { endpoints: ["127.0.0.1:1"] } }\n'
+
+t.test('one wrong value is one fault, at its place', async t => {
+  // Each text follows HEAD, so that its first line is the third of the file.
+  const cases: [string, string[]][] = [
+    ['routs: []\n', ['3:1 routs: unknown key; did you mean "routes"? (SLUICE_CONFIG_UNKNOWN_KEY)']],
+    [
+      'shutdown: { grace: 30 }\n',
+      ['3:20 shutdown.grace: a duration with its unit is due, such as 250ms, 5s, 1m or 24h (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'shutdown: { grace: 30x }\n',
+      ['3:20 shutdown.grace: a duration with its unit is due, such as 250ms, 5s, 1m or 24h (SLUICE_CONFIG_INVALID)'],
+    ],
+    ['admin: on\n', ['3:8 admin: a map with host and port, or off, is due (SLUICE_CONFIG_INVALID)']],
+    ['admin: { port: 99999 }\n', ['3:16 admin.port: must be at most 65535 (SLUICE_CONFIG_INVALID)']],
+    ['admin: { prot: 1 }\n', ['3:10 admin.prot: unknown key; did you mean "port"? (SLUICE_CONFIG_UNKNOWN_KEY)']],
+    [
+      'trustedProxies: [10.0.0.0/8, 10.0.0.0/33, x]\n',
+      [
+        '3:30 trustedProxies[1]: an IP address or network is due, such as 10.0.0.0/8, 192.0.2.1 or fd00::/8 (SLUICE_CONFIG_INVALID)',
+        '3:43 trustedProxies[2]: an IP address or network is due, such as 10.0.0.0/8, 192.0.2.1 or fd00::/8 (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'discovery: { c: { kind: consul } }\n',
+      [
+        '3:17 discovery.c: discovery kinds are not part of this release; list the endpoints of each upstream (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'stores: { memory: { kind: redis, url: "redis://h" } }\n',
+      ['3:11 stores.memory: `memory` exists without being declared; take another name (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'stores: { s: { kind: rediss, url: "redis://h" } }\n',
+      ['3:22 stores.s.kind: the kind of a store is redis (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'stores: { s: { kind: redis, url: "http://h" } }\n',
+      ['3:34 stores.s.url: a redis:// or rediss:// address is due (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'plugins:\n  - limt: {}\n',
+      ['4:5 plugins[0].limt: there is no plugin "limt"; did you mean "limit"? (SLUICE_CONFIG_REFERENCE)'],
+    ],
+    [
+      'plugins: [zzzzzz]\n',
+      ['3:11 plugins[0].zzzzzz: there is no plugin "zzzzzz"; known: limit, id (SLUICE_CONFIG_REFERENCE)'],
+    ],
+    ['plugins:\n  - limit\n', ['4:5 plugins[0].limit.limit: is missing (SLUICE_CONFIG_MISSING)']],
+    [
+      'plugins:\n  - limit:\n      limit: 0\n',
+      ['5:14 plugins[0].limit.limit: must be at least 1 (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'plugins:\n  - limit:\n      limt: 1\n',
+      ['5:7 plugins[0].limit.limt: unknown key; did you mean "limit"? (SLUICE_CONFIG_UNKNOWN_KEY)'],
+    ],
+    [
+      'plugins: [{ limit: { limit: 1, to: b } }]\n',
+      ['3:36 plugins[0].limit.to: there is no upstream b (SLUICE_CONFIG_PLUGIN)'],
+    ],
+    [
+      'plugins: [{ limit: { limit: 1, to: boom } }]\n',
+      ['3:20 plugins[0].limit: the plugin failed while its options were checked: a defect (SLUICE_CONFIG_PLUGIN)'],
+    ],
+    [
+      'plugins: [{ id: { when: { foo: x } } }]\n',
+      [
+        '3:27 plugins[0].id.when.foo: is no attribute; use client.ip, route, host, path, method, consumer, header.NAME, query.NAME, cookie.NAME or jwt.CLAIM (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'plugins: [{ id: {}, limit: { limit: 1 } }]\n',
+      [
+        '3:21 plugins[0].limit: one plugin an entry is due: a plugin is its name, or { name: { options } }; indent the options of id deeper, or begin another entry (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'plugins: [./gone.ts]\n',
+      ['3:11 plugins[0]["./gone.ts"]: there is no file ./gone.ts beside the configuration file (SLUICE_CONFIG_PLUGIN)'],
+    ],
+    [
+      'routes:\n  - name: r\n    upstream: b\n',
+      ['5:15 routes[0].upstream: there is no upstream "b"; did you mean "a"? (SLUICE_CONFIG_REFERENCE)'],
+    ],
+    ['routes:\n  - upstream: a\n', ['4:5 routes[0].name: is missing (SLUICE_CONFIG_MISSING)']],
+    [
+      'routes:\n  - nmae: r\n    upstream: a\n',
+      ['4:5 routes[0].nmae: unknown key; did you mean "name"? (SLUICE_CONFIG_UNKNOWN_KEY)'],
+    ],
+    [
+      'routes:\n  - name: r\n',
+      [
+        '4:5 routes[0]: a route has exactly one of upstream, respond and redirect; this one has none (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'routes:\n  - { name: r, upstream: a, match: { methods: [get] } }\n',
+      ['4:48 routes[0].match.methods[0]: methods are written in capitals (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'routes:\n  - name: r\n    match: { path: /a }\n    upstream: a\n  - name: r\n    match: { path: /b }\n    upstream: a\n',
+      ['7:11 routes[1].name: "r" is the name of the route on line 4 already (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'routes:\n  - name: r\n    match: { path: /a }\n    upstream: a\n  - name: s\n    match: { path: /a }\n    respond: {}\n',
+      [
+        '8:12 routes[1].match: can never be told apart from route "r" on line 4, which comes first (SLUICE_CONFIG_ROUTE_CONFLICT)',
+      ],
+    ],
+    [
+      'routes:\n  - name: r\n    respond: { headers: { x-a: "1\\r\\nx-b: 2" } }\n',
+      ['5:32 routes[0].respond.headers.x-a: a header value must not hold control characters (SLUICE_CONFIG_INVALID)'],
+    ],
+    ['stateDir: 5\n', ['3:11 stateDir: text is due, found a number; put it in quotes (SLUICE_CONFIG_INVALID)']],
+    ['plugins: id\n', ['3:10 plugins: a list of plugins is due (SLUICE_CONFIG_INVALID)']],
+  ]
+  for (const [text, expected] of cases) {
+    t.same(
+      await faultsOf(HEAD + text),
+      expected.map(line => `g.yaml:${line}`),
+      JSON.stringify(text),
+    )
+  }
+})
+
+t.test('faults of listeners', async t => {
+  const cases: [string, string[]][] = [
+    ['routes: []\n', ['1:1 listeners: is missing: a list of listeners is due (SLUICE_CONFIG_MISSING)']],
+    ['listeners: []\n', ['1:12 listeners: at least one listener is due (SLUICE_CONFIG_INVALID)']],
+    ['listeners:\n', ['1:1 listeners: a list of listeners is due (SLUICE_CONFIG_INVALID)']],
+    ['[]\n', ['1:1 a map is due, found a list (SLUICE_CONFIG_INVALID)']],
+    [
+      'listeners: [{ name: a, port: "80" }]\n',
+      ['1:30 listeners[0].port: a number is due, found text (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'listeners: [{ name: a, port: 1.5 }]\n',
+      ['1:30 listeners[0].port: a whole number is due, found 1.5 (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'listeners: [{ name: a, port: 1, engine: nativ }]\n',
+      ['1:41 listeners[0].engine: native or uws is due, found "nativ"; did you mean "native"? (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'listeners: [{ name: a, port: 1, limits: { body: 10MB } }]\n',
+      [
+        '1:49 listeners[0].limits.body: a size with its unit is due, such as 512B, 64KiB or 1MiB, or unlimited (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'listeners:\n  - { name: a, port: 80 }\n  - { name: a, port: 80, host: 127.0.0.1 }\n',
+      [
+        '3:13 listeners[1].name: "a" is the name of the listener on line 2 already (SLUICE_CONFIG_INVALID)',
+        '3:22 listeners[1].port: "127.0.0.1:80" is the address of the listener on line 2 already (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'listeners: [{ name: a, port: 9901 }]\n',
+      ['1:30 listeners[0].port: "127.0.0.1:9901" is the address of the admin pages (SLUICE_CONFIG_INVALID)'],
+    ],
+  ]
+  for (const [text, expected] of cases) {
+    t.same(
+      await faultsOf(text),
+      expected.map(line => `g.yaml:${line}`),
+      JSON.stringify(text),
+    )
+  }
+  t.same(await faultsOf('listeners: [{ name: a, port: 0 }, { name: b, port: 0 }]\nadmin: off\n'), [])
+  t.same(await faultsOf('listeners: [{ name: a, port: 9901 }]\nadmin: false\n'), [])
+})
+
+t.test('faults of every kind are told in one go, in the order of the file', async t => {
+  const text = `listeners:
+  - { name: web, port: "\${PORT}" }
+upstreams:
+  a:
+    endpoints: ["http://127.0.0.1:1", { address: "b:1", wieght: 2 }]
+    health: {}
+    balance: peak-ewma
+    tls: { ca: ./gone.pem }
+plugins: [{ limit: { limit: 0 } }]
+routes:
+  - name: r
+    match: { path: /a }
+    upstream: c
+    plugins: [limit]
+  - name: s
+    match: { path: /a }
+    upstream: a
+    timeout: 5
+`
+  t.same(await faultsOf(text), [
+    'g.yaml:2:24 listeners[0].port: a number is due, found text (SLUICE_CONFIG_INVALID)',
+    "g.yaml:5:17 upstreams.a.endpoints[0]: must not have a scheme (that is the upstream's `scheme`); host:port is due, such as 127.0.0.1:9001, orders.internal:80 or [::1]:9001 (SLUICE_CONFIG_INVALID)",
+    'g.yaml:5:57 upstreams.a.endpoints[1].wieght: unknown key; did you mean "weight"? (SLUICE_CONFIG_UNKNOWN_KEY)',
+    'g.yaml:6:5 upstreams.a.health: health checks are not available in this version (SLUICE_CONFIG_UNKNOWN_KEY)',
+    'g.yaml:7:14 upstreams.a.balance: "peak-ewma" is not available in this version; use round-robin or random (SLUICE_CONFIG_INVALID)',
+    'g.yaml:8:16 upstreams.a.tls.ca: the file "./gone.pem" cannot be read (SLUICE_CONFIG_FILE)',
+    'g.yaml:9:29 plugins[0].limit.limit: must be at least 1 (SLUICE_CONFIG_INVALID)',
+    'g.yaml:13:15 routes[0].upstream: there is no upstream "c"; did you mean "a"? (SLUICE_CONFIG_REFERENCE)',
+    'g.yaml:14:15 routes[0].plugins[0].limit.limit: is missing (SLUICE_CONFIG_MISSING)',
+    'g.yaml:16:12 routes[1].match: can never be told apart from route "r" on line 11, which comes first (SLUICE_CONFIG_ROUTE_CONFLICT)',
+    'g.yaml:18:14 routes[1].timeout: a duration with its unit (30s) or none is due (SLUICE_CONFIG_INVALID)',
+  ])
+})
+
+t.test('a good file comes out whole, with defaults, frozen, and shown without secrets', async t => {
+  const text = `${HEAD.replace('port: 0', 'port: 8080')}stores: { s: { kind: redis, url: "redis://u:hunter2@h" } }
+plugins: [id, { limit: { limit: 5, key: client.ip, when: { path: "~^/a" }, off: false } }]
+routes:
+  - { name: r, upstream: a, match: { headers: { x: "\${API_TOKEN}" } } }
+`
+  const { config, shown, faults } = await loadText(text, 'g.yaml', context())
+  t.same(faults, [])
+  t.match(config, {
+    listeners: [{ name: 'web', host: '127.0.0.1', port: 8080, limits: { headers: 16384, body: 10485760 } }],
+    admin: { host: '127.0.0.1', port: 9901 },
+    shutdown: { grace: 30_000 },
+    trustedProxies: [],
+    upstreams: { a: { endpoints: [{ address: '127.0.0.1:1', weight: 1 }], connections: { max: 256 } } },
+    plugins: [
+      { name: 'id', options: {}, when: null, off: false },
+      { name: 'limit', options: { limit: 5, key: 'client.ip' }, when: { path: '~^/a' }, off: false },
+    ],
+    routes: [{ name: 'r', upstream: 'a', timeout: 30_000, retry: { attempts: 1, budget: 0.2 } }],
+  })
+  t.same(structuredClone(config), JSON.parse(JSON.stringify(config)), 'plain data')
+  t.throws(() => Object.assign(config!.routes[0]!.match, { path: [] }), TypeError)
+  t.throws(() => (config!.routes as unknown[]).push(1), TypeError)
+  t.notMatch(shown!, /hunter2/)
+  t.match(JSON.parse(shown!), {
+    stores: { s: { url: 'redis://[redacted]@h' } },
+    plugins: ['id', { limit: { key: 'client.ip' } }],
+  })
+})
+
+t.test('an entry that is off is held to its name alone', async t => {
+  t.same(await faultsOf(`${HEAD}plugins: [{ limit: { limit: x, off: true } }, { ./gone.ts: { off: true } }]\n`), [])
+  t.match(await faultsOf(`${HEAD}plugins: [{ limt: { off: true } }]\n`), [/there is no plugin "limt"/])
+})
+
+t.test('many faults are counted past a thousand', async t => {
+  const faults = await faultsOf(HEAD + Array.from({ length: 20_000 }, (_, i) => `k${i}: 1\n`).join(''))
+  t.equal(faults.length, 1001)
+  t.match(faults.at(-1), /and 19000 more faults/)
+})
+
+t.test('what is no readable file is a fault and no wait', async t => {
+  const dir = t.testdir({ 'good.yaml': HEAD, 'latin1.yaml': Buffer.from('listeners: []\nx: caf\xe9\n', 'latin1') })
+  const told = async (file: string) =>
+    (await loadFile(file, context())).faults.map(fault => formatFault(fault).replace(dir, ''))
+  mkdirSync(join(dir, 'folder'))
+  execFileSync('mkfifo', [join(dir, 'fifo')])
+  symlinkSync('good.yaml', join(dir, 'link'))
+  symlinkSync('circle', join(dir, 'circle'))
+  writeFileSync(join(dir, 'large.yaml'), 'a: 1\n')
+  truncateSync(join(dir, 'large.yaml'), 10 * 1024 * 1024 + 1)
+  t.same(await told(join(dir, 'good.yaml')), [])
+  t.same(await told(join(dir, 'link')), [])
+  t.same(await told(join(dir, 'gone.yaml')), ['/gone.yaml:1:1 there is no such file (SLUICE_CONFIG_FILE)'])
+  t.same(await told(join(dir, 'folder')), ['/folder:1:1 is a directory; name the YAML file in it (SLUICE_CONFIG_FILE)'])
+  t.same(await told(join(dir, 'fifo')), ['/fifo:1:1 is not a regular file (SLUICE_CONFIG_FILE)'])
+  t.same(await told(join(dir, 'circle')), ['/circle:1:1 the symbolic links go in a circle (SLUICE_CONFIG_FILE)'])
+  t.same(await told(join(dir, 'large.yaml')), ['/large.yaml:1:1 the file is larger than 10 MiB (SLUICE_CONFIG_LIMIT)'])
+  t.same(await told(join(dir, 'latin1.yaml')), ['/latin1.yaml:2:7 is not UTF-8 text (SLUICE_CONFIG_SYNTAX)'])
+  t.same(await told('/dev/zero'), ['/dev/zero:1:1 is not a regular file (SLUICE_CONFIG_FILE)'])
+})
+
+t.test('a fault found later gets its line from the file', async t => {
+  const dir = t.testdir({ 'g.yaml': `${HEAD}plugins:\n  - limit:\n      limit: 1\n` })
+  const fault = await faultIn(join(dir, 'g.yaml'), ['plugins', 0, 'limit', 'limit'], 'no', 'SLUICE_CONFIG_PLUGIN')
+  t.match(fault, { line: 5, column: 14, path: 'plugins[0].limit.limit' })
+  t.match(await faultIn(join(dir, 'gone'), ['plugins', 0], 'no', 'SLUICE_CONFIG_PLUGIN'), { line: 1, column: 1 })
+})
+
+t.test('freezing goes all the way down', async t => {
+  const value = deepFreeze({ a: [{ b: 1 }], c: null, d: 'x' })
+  t.ok(Object.isFrozen(value.a[0]) && Object.isFrozen(value.a))
+})
