@@ -58,34 +58,43 @@ export interface Uws {
 export interface LoadedUws {
   readonly uws: Uws
   readonly how: string
-  /** Bytes of a head that the library takes at most, fixed when it was loaded. */
-  readonly headLimit: number
 }
 
 /** Where to get it: the official package is not on the npm registry, this is the one recent repack that is. */
 export const INSTALL = 'npm install uWebSockets.js@npm:@btc-vision/uwebsockets.js@20.57.0'
 
 const NAME = 'uWebSockets.js'
+const HEAD_VARIABLE = 'UWS_HTTP_MAX_HEADERS_SIZE'
+const HEAD_ROOM = 64 * 1024
 // Older builds hang or drop the connection at 48 fields, or when a request line comes in two packets.
 const OLDEST = [20, 57]
 const require = createRequire(import.meta.url)
 let loaded: LoadedUws | null = null
 
 /**
- * Load the library once a process: as installed, or on glibc 2.36 and 2.37 rebound. `headLimit` in bytes is handed to
- * it and stays for the life of the process. Throws an Error with code ERR_UWS_UNAVAILABLE that lists what was tried.
+ * Load the library once a process: as installed, or on glibc 2.36 and 2.37 rebound. Throws an Error with code
+ * ERR_UWS_UNAVAILABLE that lists what was tried.
  */
-export function loadUws(headLimit: number): LoadedUws {
+export function loadUws(): LoadedUws {
   if (loaded !== null) return loaded
   const tried: string[] = []
-  // The library reads this once, while it loads. What the operator has set stands.
-  process.env['UWS_HTTP_MAX_HEADERS_SIZE'] ??= String(headLimit)
+  // The library reads this once, while it loads, and listeners may still be given other limits.
+  process.env[HEAD_VARIABLE] = String(headRoom())
   const found = locate(tried)
   const uws = found && (loadAsIs(found, tried) ?? loadRebound(found, tried))
   if (!uws) throw unavailable(tried)
   uws.uws._cfg?.('silent')
-  loaded = { ...uws, headLimit: Number(process.env['UWS_HTTP_MAX_HEADERS_SIZE']) }
+  loaded = uws
   return loaded
+}
+
+/**
+ * Bytes that the library takes of any head. It lies above most limits on heads, so that it is our check that refuses
+ * and our answer that tells; what the operator has set in UWS_HTTP_MAX_HEADERS_SIZE stands.
+ */
+export function headRoom(): number {
+  const set = Number(process.env[HEAD_VARIABLE])
+  return Number.isSafeInteger(set) && set > 0 ? set : HEAD_ROOM
 }
 
 interface Found {
@@ -111,7 +120,7 @@ function locate(tried: string[]): Found | null {
   return { entry, label }
 }
 
-function loadAsIs(found: Found, tried: string[]): Omit<LoadedUws, 'headLimit'> | null {
+function loadAsIs(found: Found, tried: string[]): LoadedUws | null {
   try {
     return { uws: require(found.entry) as Uws, how: found.label }
   } catch (error) {
@@ -120,7 +129,7 @@ function loadAsIs(found: Found, tried: string[]): Omit<LoadedUws, 'headLimit'> |
   }
 }
 
-function loadRebound(found: Found, tried: string[]): Omit<LoadedUws, 'headLimit'> | null {
+function loadRebound(found: Found, tried: string[]): LoadedUws | null {
   if (process.platform !== 'linux' || process.arch !== 'x64') return null
   if (!tried.some(line => line.includes('GLIBC_2.38'))) return null
   const file = join(dirname(found.entry), `uws_linux_x64_${process.versions.modules}.node`)

@@ -1,10 +1,11 @@
 // The uws engine: uWebSockets.js in front, on request. What it cannot do stands in docs/engines.md.
 import { createServer } from 'node:net'
 import type { Receiver } from '../http/downstream.ts'
-import { type Engine, type Listener, type ListenerOptions, listenerOptions } from './listener.ts'
+import { bodyLimit, type Engine, type Listener, type ListenerOptions, listenerOptions } from './listener.ts'
 import { UwsDownstream, type UwsOwner } from './uws-downstream.ts'
 import { UwsHeadReader } from './uws-head.ts'
 import {
+  headRoom,
   type LoadedUws,
   loadUws,
   type UwsApp,
@@ -19,8 +20,6 @@ const MOST_FIELDS = 98
 const IDLE = 10_000
 /** A timeout of the library comes at most this late: its clock ticks every four seconds. */
 const IDLE_AT_MOST = 14_000
-/** Room beyond the limit on heads, so that it is our check that refuses and our answer that tells. */
-const HEAD_SLACK = 4096
 
 /**
  * What a listener asks for that this engine cannot do, one sentence each; empty when it can be served. Needs no
@@ -30,6 +29,11 @@ export function uwsFaults(options: ListenerOptions): string[] {
   const byDefault = listenerOptions.parse({ name: options.name, port: options.port })
   const faults: string[] = []
   const { idle, requestHeader } = options.timeouts
+  if (options.limits.headers > headRoom()) {
+    faults.push(
+      `limits.headers: engine uws takes at most ${headRoom()} bytes, or UWS_HTTP_MAX_HEADERS_SIZE where it is set`,
+    )
+  }
   if (options.limits.headerCount > MOST_FIELDS && options.limits.headerCount !== byDefault.limits.headerCount) {
     faults.push(`limits.headerCount: engine uws takes at most ${MOST_FIELDS} fields`)
   }
@@ -45,14 +49,14 @@ class UwsListener implements Listener, UwsOwner {
   readonly name: string
   readonly host: string
   readonly engine: string
-  readonly maxBody: number
+  maxBody: number
   port = 0
   connections = 0
   draining = false
 
   readonly #library: LoadedUws
   readonly #receiver: Receiver
-  readonly #heads: UwsHeadReader
+  #heads: UwsHeadReader
   readonly #app: UwsApp
   #socket: UwsListenSocket | null = null
   #inFlight = 0
@@ -62,14 +66,13 @@ class UwsListener implements Listener, UwsOwner {
   #onEmpty: (() => void) | null = null
 
   constructor(options: ListenerOptions, receiver: Receiver, library: LoadedUws) {
-    const limits = options.limits
     this.name = options.name
     this.host = options.host
     this.engine = `uws (${library.how})`
-    this.maxBody = limits.body === 'unlimited' ? Number.POSITIVE_INFINITY : limits.body
+    this.maxBody = bodyLimit(options)
     this.#library = library
     this.#receiver = receiver
-    this.#heads = new UwsHeadReader({ bytes: limits.headers, count: limits.headerCount, body: this.maxBody })
+    this.#heads = headReader(options)
     this.#app = library.uws.App({})
     this.#app.filter((_res, count) => this.#counted(count))
     this.#app.any('/*', (res, req) => this.#request(res, req))
@@ -85,6 +88,12 @@ class UwsListener implements Listener, UwsOwner {
     if (this.#socket === null) return false
     this.port = uws.us_socket_local_port(this.#socket)
     return true
+  }
+
+  /** From the next request on; timeouts are the library's own. */
+  reconfigure(options: ListenerOptions): void {
+    this.maxBody = bodyLimit(options)
+    this.#heads = headReader(options)
   }
 
   drain(): Promise<void> {
@@ -160,6 +169,11 @@ class UwsListener implements Listener, UwsOwner {
   }
 }
 
+function headReader(options: ListenerOptions): UwsHeadReader {
+  const { headers, headerCount } = options.limits
+  return new UwsHeadReader({ bytes: headers, count: headerCount, body: bodyLimit(options) })
+}
+
 /** The system's reason why an address cannot be had: the library tells none, so Node is asked to try the same. */
 function listenFault(host: string, port: number): Promise<Error> {
   return new Promise(resolve => {
@@ -174,22 +188,18 @@ function listenFault(host: string, port: number): Promise<Error> {
   })
 }
 
-/** uWebSockets.js. Rejects with ERR_UWS_UNAVAILABLE when it cannot be loaded, ERR_UWS_UNSUPPORTED for what it cannot do. */
+/**
+ * The engine on uWebSockets.js, which is loaded by the first `listen`. Rejects with ERR_UWS_UNAVAILABLE, what was tried
+ * and what to install where it cannot be; with ERR_UWS_UNSUPPORTED for what it cannot do; else with the system's code.
+ */
 export const uwsEngine: Engine = {
   async listen(options: ListenerOptions, receiver: Receiver): Promise<Listener> {
     const faults = uwsFaults(options)
-    const library = loadUws(options.limits.headers + HEAD_SLACK)
-    if (options.limits.headers > library.headLimit) {
-      faults.push(
-        `limits.headers: the library was loaded for heads up to ${library.headLimit} bytes; put the listener with ` +
-          'the largest first, or set UWS_HTTP_MAX_HEADERS_SIZE',
-      )
-    }
     if (faults.length > 0) {
       const text = `listener ${options.name}: ${faults.join('; ')}`
       throw Object.assign(new Error(text), { code: 'ERR_UWS_UNSUPPORTED' })
     }
-    const listener = new UwsListener(options, receiver, library)
+    const listener = new UwsListener(options, receiver, loadUws())
     if (listener.listen(options.port)) return listener
     throw await listenFault(options.host, options.port)
   },

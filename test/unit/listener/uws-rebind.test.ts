@@ -72,9 +72,9 @@ t.test('the library loads on this machine, and the line says how', async t => {
   const code = `
     import { readdirSync } from 'node:fs'
     import { tmpdir } from 'node:os'
-    import { loadUws } from './src/listener/uws-load.ts'
-    const loaded = loadUws(20000)
-    console.log(JSON.stringify({ how: loaded.how, limit: loaded.headLimit, same: loadUws(1) === loaded,
+    import { headRoom, loadUws } from './src/listener/uws-load.ts'
+    const loaded = loadUws()
+    console.log(JSON.stringify({ how: loaded.how, limit: headRoom(), same: loadUws() === loaded,
       app: typeof loaded.uws.App, left: readdirSync(tmpdir()).filter(name => name.startsWith('sluice')) }))`
   const temporary = t.testdir()
   const { how, limit, same, app, left } = JSON.parse(await say(code, { TMPDIR: temporary }))
@@ -87,7 +87,7 @@ t.test('the library loads on this machine, and the line says how', async t => {
   )
   if (glibc() >= 2.38) t.equal(plain, true)
   t.match(how, plain ? /^\S+ \d+\.\d+\.\d+$/ : /^\S+ \d+\.\d+\.\d+, rebound to this glibc$/)
-  t.equal(limit, 20_000)
+  t.equal(limit, 65_536)
   t.equal(same, true)
   t.equal(app, 'function')
   t.same(left, [], 'no copy is left behind')
@@ -95,8 +95,9 @@ t.test('the library loads on this machine, and the line says how', async t => {
 
 t.test('what the operator has set as the limit of a head stands', async t => {
   const code = `
-    import { loadUws } from './src/listener/uws-load.ts'
-    console.log(loadUws(20000).headLimit)`
+    import { headRoom, loadUws } from './src/listener/uws-load.ts'
+    loadUws()
+    console.log(headRoom())`
   t.equal(await say(code, { UWS_HTTP_MAX_HEADERS_SIZE: '8192' }), '8192')
 })
 
@@ -109,7 +110,7 @@ t.test('where it cannot be loaded, the fault says what was tried and what helps'
       return resolve.call(this, name, ...rest)
     }
     const { loadUws } = await import('./src/listener/uws-load.ts')
-    try { loadUws(1) } catch (error) { console.log(error.code + ' ' + error.message) }`
+    try { loadUws() } catch (error) { console.log(error.code + ' ' + error.message) }`
   const text = await say(code)
   t.match(text, /^ERR_UWS_UNAVAILABLE /)
   t.match(text, 'not installed')

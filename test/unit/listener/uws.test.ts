@@ -610,6 +610,16 @@ t.test('a listener holds heads and counts to its own limits', async t => {
   t.same(seen.aborts, ['SLUICE_BODY_TOO_LARGE'])
 })
 
+t.test('other limits hold from the next request on', async t => {
+  const { listener } = await start(t)
+  const client = new Client(listener)
+  await client.send(get('/later', `a: ${'b'.repeat(600)}\r\n`)).until('later')
+  listener.reconfigure(listenerOptions.parse({ name: 'test', port: 0, limits: { headers: '512B', body: '3B' } }))
+  await client.send(post('/hash', 'Content-Length: 3\r\n')).send('abc').until(' ba7816bf')
+  t.match(await new Client(listener).send(post('/x', 'Content-Length: 4\r\n')).end(), /^HTTP\/1\.1 413 /)
+  t.match(await client.send(get('/later', `a: ${'b'.repeat(600)}\r\n`)).end(), /HTTP\/1\.1 431 /)
+})
+
 t.test('draining ends idle connections at once and busy ones with their answer', async t => {
   const { listener, seen } = await start(t)
   const idle = new Client(listener)
