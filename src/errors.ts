@@ -27,7 +27,11 @@ export const ERRORS = {
   SLUICE_NO_ENDPOINT: { status: 503, title: 'The upstream has no endpoint', source: 'gateway' },
   SLUICE_OVERLOADED: { status: 503, title: 'All connections to the upstream are in use', source: 'gateway' },
   SLUICE_BREAKER_OPEN: { status: 503, title: 'The circuit breaker is open', source: 'gateway' },
-  SLUICE_STORE_UNAVAILABLE: { status: 503, title: 'A store that the answer depends on is unavailable', source: 'gateway' },
+  SLUICE_STORE_UNAVAILABLE: {
+    status: 503,
+    title: 'A store that the answer depends on is unavailable',
+    source: 'gateway',
+  },
   SLUICE_UPSTREAM_TIMEOUT: { status: 504, title: 'The upstream did not answer in time', source: 'upstream' },
   SLUICE_LOOP_DETECTED: { status: 508, title: 'The request has passed this gateway before', source: 'gateway' },
   SLUICE_RATE_LIMITED: { status: 429, title: 'Too many requests', source: 'client' },

@@ -57,7 +57,7 @@ export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 export function fieldName() {
   return z
     .string()
-    .regex(TOKEN, { error: 'a header name is due (letters, digits and !#$%&\'*+-.^_`|~)' })
+    .regex(TOKEN, { error: "a header name is due (letters, digits and !#$%&'*+-.^_`|~)" })
     .transform(name => name.toLowerCase())
 }
 

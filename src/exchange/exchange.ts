@@ -4,7 +4,7 @@ import type { GatewayError } from '../errors.ts'
 import type { CidrSet } from '../http/cidr.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { clientAddress } from '../http/forwarded.ts'
-import { type HeaderList, header, type RequestHead, type ResponseHead, removeHeader } from '../http/head.ts'
+import { header, type RequestHead, type ResponseHead, removeHeader } from '../http/head.ts'
 import { isFieldValue, isToken } from '../http1/framing.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -112,6 +112,11 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     this.head.headers.push(name, checked(name, value))
   }
 
+  /** Add a request header beside those of that name. Throws on CR, LF and the like. */
+  addRequestHeader(name: string, value: string): void {
+    this.head.headers.push(name, checked(name, value))
+  }
+
   /** Take a header out of the request, with its underscore twins. */
   removeRequestHeader(name: string): void {
     const headers = this.head.headers
@@ -192,9 +197,4 @@ export function uuidV7(): string {
   const variant = ((Number.parseInt(random[0]!, 16) & 3) | 8).toString(16)
   const count = idCount.toString(16).padStart(3, '0')
   return `${time.slice(0, 8)}-${time.slice(8)}-7${count}-${variant}${random.slice(1, 4)}-${random.slice(4)}`
-}
-
-/** The header list of an answer that the gateway makes, copied so that plugins may change it. */
-export function copyHeaders(headers: Readonly<HeaderList>): HeaderList {
-  return headers.slice()
 }

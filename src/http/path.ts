@@ -67,7 +67,9 @@ export function normalizePath(raw: string, keepEncodedSlash: boolean): string | 
 
 function rebuild(raw: string, keepEncodedSlash: boolean): string | null {
   const path = decodeOnce(raw, keepEncodedSlash)
-  return path === null ? null : removeDots(path)
+  if (path === null) return null
+  // A dot segment, open or hidden, begins with a dot.
+  return path.includes('/.') || path.includes('%2F.') ? removeDots(path) : path
 }
 
 /** Decode what is unreserved and refuse what no path may hold, however it is written. */
@@ -117,7 +119,6 @@ function removeDots(path: string): string | null {
 
 /** True when cutting parameters off or decoding `%2F` would lay a dot segment bare. */
 function hidesDots(segment: string): boolean {
-  if (!segment.includes('.')) return false
   for (const piece of segment.split('%2F')) {
     const name = beforeParameters(piece)
     if (name === '.' || name === '..') return true

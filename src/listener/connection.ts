@@ -10,7 +10,7 @@ import type { RequestHead } from '../http/head.ts'
 import { BROKEN, ChunkedDecoder, DATA, END } from '../http1/chunked.ts'
 import { HeadParser, INCOMPLETE, INVALID } from '../http1/head-parser.ts'
 import { Http1Downstream } from './answer-writer.ts'
-import type { ListenerOptions } from './listener.ts'
+import { bodyLimit, type ListenerOptions } from './listener.ts'
 
 const parser = new HeadParser()
 const EMPTY = Buffer.alloc(0)
@@ -73,7 +73,7 @@ export class Connection {
     this.#receiver = receiver
     this.#owner = owner
     this.#limits = { bytes: options.limits.headers, count: options.limits.headerCount }
-    this.#maxBody = options.limits.body === 'unlimited' ? Number.POSITIVE_INFINITY : options.limits.body
+    this.#maxBody = bodyLimit(options)
     this.#timer = new Timer(wheel, () => this.#timeout())
   }
 

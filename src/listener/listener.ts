@@ -48,6 +48,11 @@ export const listenerOptions = z.strictObject({
 /** Checked options of one listener: durations in milliseconds, sizes in bytes. */
 export type ListenerOptions = z.output<typeof listenerOptions>
 
+/** Request bodies larger than this are refused, in bytes. */
+export function bodyLimit(options: ListenerOptions): number {
+  return options.limits.body === 'unlimited' ? Number.POSITIVE_INFINITY : options.limits.body
+}
+
 /** A listener that accepts connections. */
 export interface Listener {
   readonly name: string
@@ -58,6 +63,8 @@ export interface Listener {
   readonly engine: string
   /** Connections open now. */
   readonly connections: number
+  /** Take other limits and timeouts, for connections from now on; address and engine stay. */
+  reconfigure(options: ListenerOptions): void
   /** Stop accepting and close idle connections; others close after their current answer. Resolves when none is left. */
   drain(): Promise<void>
   /** Close everything at once. */

@@ -14,6 +14,7 @@ class NativeListener implements Listener {
   readonly name: string
   readonly host: string
   readonly engine = 'native'
+  #options: ListenerOptions
   readonly #server: Server
   readonly #connections = new Set<Connection>()
   #onEmpty: (() => void) | null = null
@@ -21,10 +22,11 @@ class NativeListener implements Listener {
   constructor(options: ListenerOptions, receiver: Receiver) {
     this.name = options.name
     this.host = options.host
+    this.#options = options
     // pauseOnConnect: nothing is read until the handle has our buffer.
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true, highWaterMark: 64 * 1024 })
     this.#server.on('connection', accepted => {
-      const connection = new Connection(options, receiver, this)
+      const connection = new Connection(this.#options, receiver, this)
       this.#connections.add(connection)
       connection.attach(withReadBuffer(accepted, this.#server, connection))
     })
@@ -57,6 +59,10 @@ class NativeListener implements Listener {
   forget(connection: Connection): void {
     this.#connections.delete(connection)
     if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  reconfigure(options: ListenerOptions): void {
+    this.#options = options
   }
 
   drain(): Promise<void> {

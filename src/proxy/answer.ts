@@ -8,7 +8,7 @@ import { headerListFault } from '../http1/serialize.ts'
 /** The answer that tells a client of an error: its code and title, not its message. */
 export function problem(error: GatewayError, instance: string, extra: HeaderList = []): Reply {
   const { status, title } = ERRORS[error.code]
-  const body = JSON.stringify({ type: `about:blank#${error.code}`, title, status, code: error.code, instance })
+  const body = JSON.stringify({ type: `urn:sluice:error:${error.code}`, title, status, code: error.code, instance })
   return { status, headers: ['content-type', 'application/problem+json', 'cache-control', 'no-store', ...extra], body }
 }
 

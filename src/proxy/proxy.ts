@@ -24,14 +24,15 @@ export interface SnapshotHolder {
 /** Takes what a listener receives. One for each listener. */
 export class EdgeProxy implements Receiver, PhaseEnd {
   readonly #holder: SnapshotHolder
-  readonly #keepEncodedSlash: boolean
+  /** What the listener does with %2F in a path. */
+  keepEncodedSlash: boolean
   readonly #log: Log
   /** For plugins that throw where nothing depends on them any more. */
   readonly report: (x: Exchange, step: Step, error: unknown) => void
 
   constructor(holder: SnapshotHolder, keepEncodedSlash: boolean, log: Log) {
     this.#holder = holder
-    this.#keepEncodedSlash = keepEncodedSlash
+    this.keepEncodedSlash = keepEncodedSlash
     this.#log = log
     this.report = (x, step, error) => {
       this.#log.error('a plugin failed', {
@@ -46,7 +47,7 @@ export class EdgeProxy implements Receiver, PhaseEnd {
   // 1. The engine has read a head. 2. The snapshot is read once and its route table asked.
   receive(head: RequestHead, down: Downstream): void {
     const snapshot = this.#holder.snapshot
-    const path = normalizePath(head.rawPath, this.#keepEncodedSlash)
+    const path = normalizePath(head.rawPath, this.keepEncodedSlash)
     if (path === null) {
       this.refuse(new GatewayError('SLUICE_BAD_REQUEST', 'the path is malformed'), down)
       return

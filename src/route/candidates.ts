@@ -8,29 +8,41 @@ const FEW = 8
 
 /** Entries of one place in the table. Filled by `add`, then sealed once, before the first `pick`. */
 export class Candidates<R> {
-  #entries: Entry<R>[]
+  /** The best, apart from the others: mostly it is the only one, and then no list need be touched. */
+  #first: Entry<R> | null
+  #others: Entry<R>[] | null
   #index: ValueIndex<R> | null
 
   constructor() {
-    this.#entries = []
+    this.#first = null
+    this.#others = null
     this.#index = null
   }
 
   add(entry: Entry<R>): void {
-    this.#entries.push(entry)
+    if (this.#first === null) this.#first = entry
+    else {
+      this.#others ??= []
+      this.#others.push(entry)
+    }
   }
 
   /** Put the best first, and index what is long. */
   seal(): void {
-    this.#entries.sort(compareConditions)
-    this.#index = indexOf(this.#entries)
+    if (this.#others === null) return
+    const entries = this.#all().sort(compareConditions)
+    this.#index = indexOf(entries)
+    this.#first = entries[0]!
+    this.#others = entries.slice(1)
   }
 
   /** The best entry that accepts the request. */
   pick(head: RequestHead): Entry<R> | null {
     if (this.#index !== null) return this.#index.pick(head)
-    const entries = this.#entries
-    for (let i = 0; i < entries.length; i++) if (entries[i]!.accepts(head)) return entries[i]!
+    if (this.#first?.accepts(head)) return this.#first
+    const others = this.#others
+    if (others === null) return null
+    for (let i = 0; i < others.length; i++) if (others[i]!.accepts(head)) return others[i]!
     return null
   }
 
@@ -40,9 +52,13 @@ export class Candidates<R> {
       this.#index.methods(head, into)
       return
     }
-    for (const entry of this.#entries) {
+    for (const entry of this.#all()) {
       if (entry.methods !== null && entry.conditionsHold(head)) for (const method of entry.methods) into.add(method)
     }
+  }
+
+  #all(): Entry<R>[] {
+    return this.#first === null ? [] : [this.#first, ...(this.#others ?? [])]
   }
 }
 

@@ -167,8 +167,13 @@ export class RouteTable<R> {
   /** The entry that wins, or null: then `allow` tells 404 from 405. `head.path` must be normalised (http/path.ts). */
   findEntry(head: RequestHead): Entry<R> | null {
     if (this.#named) {
-      const host = hostKey(head.host)
-      const exact = this.#hosts.get(host)
+      // As sent first, which mostly is the key already; only a miss pays for making one.
+      let host = head.host
+      let exact = this.#hosts.get(host)
+      if (exact === undefined) {
+        host = hostKey(host)
+        exact = this.#hosts.get(host)
+      }
       if (exact !== undefined) {
         const found = exact.find(head)
         if (found !== null) return found

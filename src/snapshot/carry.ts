@@ -8,6 +8,8 @@ import type { Upstream } from '../upstream/upstream.ts'
 /** One plugin instance at its place: gateway-wide or on a route, the n-th of its name there. */
 export interface PluginSite {
   readonly key: string
+  /** Null for a gateway-wide plugin. */
+  readonly route: string | null
   /** The options as they stood in the file. */
   readonly fingerprint: string
   readonly definition: PluginDefinition
@@ -30,7 +32,7 @@ export function fingerprint(value: unknown): string {
 
 /**
  * True when the previous upstream can serve on: all but its endpoints is the same. Those are then set by
- * `Upstream.update` when the new snapshot goes live, never before: a faulty reload must change nothing.
+ * `Upstream.reconfigure` when the new snapshot goes live, never before: a faulty reload must change nothing.
  */
 export function sameUpstream(previous: Upstream, options: UpstreamOptions): boolean {
   const { endpoints: _a, ...before } = previous.options

@@ -9,7 +9,7 @@ import type { TransportOptions, TransportTls } from './transport/transport.ts'
 /** Lives across reloads for as long as its options stay the same. */
 export class Upstream {
   readonly name: string
-  readonly options: UpstreamOptions
+  options: UpstreamOptions
   /** Swapped by one assignment when the endpoints change. */
   balancer: Balancer
   readonly #transport: TransportOptions
@@ -25,6 +25,13 @@ export class Upstream {
       timeouts: options.timeouts,
     }
     this.balancer = BALANCERS[options.balance](options.endpoints.map(facts => this.#endpoint(facts)))
+  }
+
+  /** Take over options that differ in nothing but their endpoints. */
+  reconfigure(options: UpstreamOptions): void {
+    const before = this.options.endpoints
+    this.options = options
+    if (JSON.stringify(before) !== JSON.stringify(options.endpoints)) this.update(options.endpoints)
   }
 
   /** Set the endpoints: those known before keep their connections and numbers, those gone finish what they have. */

@@ -1,0 +1,8 @@
+// The one list of the plugins that come with the gateway, in the order in which the docs show them.
+import type { PluginDefinition } from '../src/plugin-api.ts'
+import headers from './headers/index.ts'
+import requestId from './request-id/index.ts'
+
+const bundled: readonly PluginDefinition[] = [requestId as PluginDefinition, headers as PluginDefinition]
+
+export default bundled

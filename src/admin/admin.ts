@@ -1,0 +1,122 @@
+// The admin port: health, readiness, and what the gateway knows, as JSON; read-only and on loopback unless told otherwise.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Entry } from '../route/entry.ts'
+import { describe } from '../route/listing.ts'
+import type { Route } from '../route/route.ts'
+import type { Snapshot } from '../snapshot/snapshot.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+
+/** What the pages are made from. The gateway is one. */
+export interface AdminSource {
+  readonly snapshot: Snapshot
+  /** JSON text of the configuration without secrets. */
+  readonly shownConfig: string
+  readonly lastReload: { readonly at: string; readonly ok: boolean; readonly faults: readonly string[] } | null
+  readonly stopping: boolean
+}
+
+interface Page {
+  readonly status: number
+  readonly body: string
+}
+
+/** See the head of this file. */
+export class AdminServer {
+  readonly #source: AdminSource
+  readonly #server: Server
+  host = ''
+  /** The port as configured; 0 for any. */
+  wantedPort = 0
+
+  constructor(source: AdminSource) {
+    this.#source = source
+    this.#server = createServer((request, response) => this.#answer(request, response))
+    this.#server.headersTimeout = 5000
+    this.#server.requestTimeout = 5000
+    this.#server.maxConnections = 256
+  }
+
+  get port(): number {
+    const address = this.#server.address()
+    return address !== null && typeof address === 'object' ? address.port : 0
+  }
+
+  /** Rejects with the system's error when it cannot listen. */
+  listen(host: string, port: number): Promise<void> {
+    this.host = host
+    this.wantedPort = port
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen({ host, port }, () => {
+        this.#server.off('error', reject)
+        resolve()
+      })
+    })
+  }
+
+  close(): Promise<void> {
+    return new Promise(resolve => {
+      this.#server.close(() => resolve())
+      this.#server.closeAllConnections()
+    })
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    request.resume()
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.writeHead(405, { allow: 'GET, HEAD' }).end()
+      return
+    }
+    const path = (request.url ?? '/').split('?')[0]!
+    const page = this.#page(path)
+    response.writeHead(page.status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+    response.end(request.method === 'HEAD' ? '' : `${page.body}\n`)
+  }
+
+  #page(path: string): Page {
+    const source = this.#source
+    switch (path) {
+      case '/':
+        return json(200, { pages: ['/healthz', '/readyz', '/config', '/routes', '/upstreams'] })
+      case '/healthz':
+        return json(200, { status: 'ok' })
+      case '/readyz':
+        return json(source.stopping ? 503 : 200, { ready: !source.stopping, lastReload: source.lastReload })
+      case '/config':
+        return { status: 200, body: source.shownConfig }
+      case '/routes':
+        return json(200, source.snapshot.table.listing().map(describeRoute))
+      case '/upstreams':
+        return json(200, [...source.snapshot.upstreams.values()].map(describeUpstream))
+      default:
+        return json(404, { error: 'no such page', pages: '/' })
+    }
+  }
+}
+
+function json(status: number, value: unknown): Page {
+  return { status, body: JSON.stringify(value, null, 2) }
+}
+
+function describeRoute(entry: Entry<Route>) {
+  return { ...describe(entry, entry.route.options), plugins: entry.route.plan.steps.map(step => step.name) }
+}
+
+function describeUpstream(upstream: Upstream) {
+  const { options } = upstream
+  return {
+    name: upstream.name,
+    scheme: options.scheme,
+    balance: options.balance,
+    endpoints: upstream.balancer.endpoints.map(endpoint => ({
+      address: endpoint.address,
+      weight: endpoint.weight,
+      labels: endpoint.labels,
+      source: 'static',
+      inFlight: endpoint.inFlight,
+      requests: endpoint.requests,
+      failures: endpoint.failures,
+      connections: { open: endpoint.pool.open, idle: endpoint.pool.idle, waiting: endpoint.pool.waiting },
+    })),
+  }
+}

@@ -1,0 +1,312 @@
+// The gateway: ties configuration, snapshot, listeners and admin together; start, reload, stop.
+import { resolve } from 'node:path'
+import { AdminServer } from './admin/admin.ts'
+import type { Config } from './config/document.ts'
+import { type Fault, formatFault } from './config/fault.ts'
+import { faultIn, type Loaded, loadFile } from './config/load.ts'
+import { loadInWorker } from './config/off-thread.ts'
+import { type Watching, watchFile } from './config/watch.ts'
+import { loadEngine } from './listener/engines.ts'
+import type { Listener, ListenerOptions } from './listener/listener.ts'
+import { createLog, type Log } from './log.ts'
+import { Catalog } from './pipeline/catalog.ts'
+import type { PluginDefinition } from './pipeline/plugin.ts'
+import { EdgeProxy } from './proxy/proxy.ts'
+import { type Compiled, CompileError, compile } from './snapshot/compile.ts'
+import type { Snapshot } from './snapshot/snapshot.ts'
+
+/** How a gateway is made. */
+export interface GatewayOptions {
+  /** The YAML file. */
+  readonly file: string
+  /** URL of the module whose default export lists the bundled plugins; needed again in the checking thread. */
+  readonly bundled: string
+  /** The same list, loaded. */
+  readonly plugins: readonly PluginDefinition[]
+  /** What user plugins get for an import of that name, and the URLs of those modules for the checking thread. */
+  readonly modules?: Readonly<Record<string, unknown>>
+  readonly moduleUrls?: Readonly<Record<string, string>>
+  readonly env?: Readonly<Record<string, string | undefined>>
+  readonly log?: Log
+  /** Reload when the file changes; true by default. */
+  readonly watch?: boolean
+}
+
+/** The configuration has faults: nothing was started. */
+export class ConfigError extends Error {
+  readonly faults: readonly Fault[]
+
+  constructor(faults: readonly Fault[]) {
+    super(faults.map(formatFault).join('\n'))
+    this.name = 'ConfigError'
+    this.faults = faults
+  }
+}
+
+/** A listener could not be opened. */
+export class ListenError extends Error {
+  constructor(name: string, host: string, port: number, cause: Error & { code?: string }) {
+    const why =
+      cause.code === 'EADDRINUSE'
+        ? 'the port is in use; stop what listens there or take another port (0 takes any free one)'
+        : cause.code === 'EACCES'
+          ? 'this user may not listen there; take a port above 1023'
+          : cause.message
+    super(`listener ${name} cannot listen on ${host}:${port}: ${why}`)
+    this.name = 'ListenError'
+  }
+}
+
+/** What became of the last reload, for /readyz. */
+export interface ReloadState {
+  readonly at: string
+  readonly ok: boolean
+  readonly faults: readonly string[]
+}
+
+interface Open {
+  options: ListenerOptions
+  readonly listener: Listener
+  readonly proxy: EdgeProxy
+}
+
+/** See the head of this file. One start and one stop each. */
+export class Gateway {
+  readonly #options: GatewayOptions
+  readonly #log: Log
+  #snapshot: Snapshot | null = null
+  #shown = '{}'
+  #listeners: Open[] = []
+  #admin: AdminServer | null = null
+  #watcher: Watching | null = null
+  #reloading: Promise<boolean> | null = null
+  #reloadAgain = false
+  #lastReload: ReloadState | null = null
+  #stopping: Promise<void> | null = null
+
+  constructor(options: GatewayOptions) {
+    this.#options = options
+    this.#log = options.log ?? createLog()
+  }
+
+  /** The configuration in force. Throws before `start`. */
+  get snapshot(): Snapshot {
+    if (this.#snapshot === null) throw new Error('the gateway is not started')
+    return this.#snapshot
+  }
+
+  /** The configuration as text for the admin page: JSON without secrets. */
+  get shownConfig(): string {
+    return this.#shown
+  }
+
+  get listeners(): readonly Listener[] {
+    return this.#listeners.map(open => open.listener)
+  }
+
+  /** Port of the admin pages; 0 when they are off. */
+  get adminPort(): number {
+    return this.#admin?.port ?? 0
+  }
+
+  /** Host of the admin pages. */
+  get adminHost(): string {
+    return this.#admin?.host ?? ''
+  }
+
+  get lastReload(): ReloadState | null {
+    return this.#lastReload
+  }
+
+  /** True from `stop` on. */
+  get stopping(): boolean {
+    return this.#stopping !== null
+  }
+
+  /** Load the file, listen and serve. Rejects with ConfigError or ListenError, having closed what it opened. */
+  async start(): Promise<void> {
+    const { file, env = process.env, plugins, modules = {} } = this.#options
+    const catalog = new Catalog(plugins, modules)
+    const loaded = await loadFile(file, { env, catalog })
+    if (loaded.config === null) throw new ConfigError(loaded.faults)
+    const compiled = await this.#compile(loaded.config, catalog, null)
+    try {
+      this.#snapshot = compiled.snapshot
+      this.#shown = loaded.shown
+      for (const options of loaded.config.listeners) this.#listeners.push(await this.#open(options))
+      this.#admin = await this.#nextAdmin(loaded.config.admin)
+    } catch (error) {
+      compiled.discard()
+      for (const { listener } of this.#listeners) listener.destroy()
+      throw error
+    }
+    compiled.commit()
+    if (this.#options.watch !== false) this.#watcher = watchFile(resolve(file), () => void this.reload())
+  }
+
+  /**
+   * Load the file again beside what runs, then swap. False when it has faults: then nothing changes. Calls that come
+   * while one is under way become one more after it, so that the last content wins. Never rejects.
+   */
+  reload(): Promise<boolean> {
+    if (this.#stopping !== null) return Promise.resolve(false)
+    if (this.#reloading !== null) {
+      this.#reloadAgain = true
+      return this.#reloading
+    }
+    this.#reloading = this.#reloadUntilCurrent().finally(() => {
+      this.#reloading = null
+    })
+    return this.#reloading
+  }
+
+  async #reloadUntilCurrent(): Promise<boolean> {
+    let ok: boolean
+    do {
+      this.#reloadAgain = false
+      ok = await this.#reloadOnce().catch(error => {
+        this.#rejected([`${this.#options.file}: the reload failed: ${(error as Error).message}`])
+        return false
+      })
+    } while (this.#reloadAgain && this.#stopping === null)
+    return ok
+  }
+
+  async #reloadOnce(): Promise<boolean> {
+    const { file, env = process.env, bundled, plugins, modules = {}, moduleUrls = {} } = this.#options
+    const loaded: Loaded = await loadInWorker(file, { env, bundled, modules: moduleUrls })
+    if (loaded.config === null) return this.#rejected(loaded.faults.map(formatFault))
+    let compiled: Compiled
+    try {
+      compiled = await this.#compile(loaded.config, new Catalog(plugins, modules), this.snapshot)
+    } catch (error) {
+      if (error instanceof ConfigError) return this.#rejected(error.faults.map(formatFault))
+      throw error
+    }
+    const opened: Open[] = []
+    let admin = this.#admin
+    try {
+      for (const options of loaded.config.listeners) {
+        if (this.#running(options) === undefined) opened.push(await this.#open(options))
+      }
+      admin = await this.#nextAdmin(loaded.config.admin)
+      if (this.#stopping !== null) throw new Error('the gateway is stopping')
+    } catch (error) {
+      compiled.discard()
+      for (const { listener } of opened) listener.destroy()
+      if (admin !== this.#admin) await admin?.close()
+      return this.#rejected([`${file}: ${(error as Error).message}`])
+    }
+    this.#snapshot = compiled.snapshot
+    this.#shown = loaded.shown
+    compiled.commit()
+    this.#swapListeners(loaded.config, opened)
+    if (admin !== this.#admin) {
+      void this.#admin?.close()
+      this.#admin = admin
+    }
+    this.#lastReload = { at: new Date().toISOString(), ok: true, faults: [] }
+    this.#log.info('configuration reloaded', { file, routes: loaded.config.routes.length })
+    return true
+  }
+
+  #rejected(faults: readonly string[]): false {
+    this.#lastReload = { at: new Date().toISOString(), ok: false, faults }
+    this.#log.error('the new configuration is faulty; the old one goes on', {
+      faults: faults.slice(0, 20),
+      count: faults.length,
+    })
+    return false
+  }
+
+  async #compile(config: Config, catalog: Catalog, previous: Snapshot | null): Promise<Compiled> {
+    const { file } = this.#options
+    try {
+      return await compile(config, previous, { catalog, log: this.#log, file })
+    } catch (error) {
+      if (!(error instanceof CompileError)) throw error
+      throw new ConfigError([await faultIn(file, error.path, error.message, 'SLUICE_CONFIG_INVALID')])
+    }
+  }
+
+  /** An open listener that serves on under the new options, because its address and engine are the same. */
+  #running(options: ListenerOptions): Open | undefined {
+    const same = (open: Open) =>
+      open.options.host === options.host &&
+      open.options.port === options.port &&
+      open.options.engine === options.engine &&
+      (options.port !== 0 || open.options.name === options.name)
+    return this.#listeners.find(same)
+  }
+
+  #swapListeners(config: Config, opened: readonly Open[]): void {
+    const next = config.listeners.map(options => {
+      const running = this.#running(options)
+      if (running === undefined) return opened.find(open => open.options === options)!
+      running.options = options
+      running.listener.reconfigure(options)
+      running.proxy.keepEncodedSlash = options.paths.encodedSlash === 'keep'
+      return running
+    })
+    for (const open of this.#listeners) if (!next.includes(open)) void open.listener.drain()
+    this.#listeners = next
+  }
+
+  async #open(options: ListenerOptions): Promise<Open> {
+    try {
+      const engine = await loadEngine(options.engine)
+      const proxy = new EdgeProxy(this, options.paths.encodedSlash === 'keep', this.#log)
+      return { options, proxy, listener: await engine.listen(options, proxy) }
+    } catch (error) {
+      throw new ListenError(options.name, options.host, options.port, error as Error)
+    }
+  }
+
+  /** The admin server for these options: the running one where its address stays. */
+  async #nextAdmin(at: Config['admin']): Promise<AdminServer | null> {
+    if (at === null) return null
+    const running = this.#admin
+    if (running !== null && running.host === at.host && running.wantedPort === at.port) return running
+    return this.#openAdmin(at)
+  }
+
+  async #openAdmin(at: { host: string; port: number }): Promise<AdminServer> {
+    const admin = new AdminServer(this)
+    try {
+      await admin.listen(at.host, at.port)
+    } catch (error) {
+      throw new ListenError('admin', at.host, at.port, error as Error)
+    }
+    return admin
+  }
+
+  /**
+   * Stop: /readyz says so, no new connections, requests in flight finish within the grace, then all closes. Further
+   * calls give the same promise. Never rejects.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    this.#watcher?.close()
+    const snapshot = this.#snapshot
+    if (snapshot === null) return
+    let timer: NodeJS.Timeout | undefined
+    const grace = new Promise<void>(done => {
+      timer = setTimeout(done, snapshot.config.shutdown.grace)
+    })
+    await Promise.race([Promise.all(this.listeners.map(listener => listener.drain())), grace])
+    clearTimeout(timer)
+    for (const listener of this.listeners) listener.destroy()
+    await this.#admin?.close()
+    for (const upstream of snapshot.upstreams.values()) upstream.close()
+    for (const site of snapshot.sites.values()) site.plugin.close?.()
+  }
+
+  /** Give up at once. */
+  destroy(): void {
+    for (const listener of this.listeners) listener.destroy()
+  }
+}

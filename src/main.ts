@@ -1,0 +1,174 @@
+#!/usr/bin/env node
+// The sluice command: start, check, routes, schema and demo; signals and exit codes.
+import { parseArgs } from 'node:util'
+import bundled from '../plugins/bundled.ts'
+import { formatFault } from './config/fault.ts'
+import { jsonSchemaText } from './config/json-schema.ts'
+import { loadFile } from './config/load.ts'
+import { runDemo } from './demo/demo.ts'
+import { ConfigError, Gateway, type GatewayOptions, ListenError } from './gateway.ts'
+import { createLog } from './log.ts'
+import { Catalog } from './pipeline/catalog.ts'
+import * as pluginApi from './plugin-api.ts'
+import { describe, formatListing } from './route/listing.ts'
+import type { RouteOptions } from './route/options.ts'
+import { RouteTableBuilder } from './route/table.ts'
+import { VERSION } from './version.ts'
+
+/** Exit codes (CONFIG.md, The command). */
+const EXIT = { done: 0, config: 1, usage: 2, listen: 3, crash: 4 } as const
+
+const USAGE = `usage: sluice <command> [-c FILE]
+
+  start    run the gateway
+  check    look for faults in the configuration
+  routes   list the routes in the order in which they are tried
+  schema   print the JSON Schema of the configuration
+  demo     run three sample services and the gateway in front of them
+
+  -c, --config FILE   the configuration (default: $SLUICE_CONFIG or config/gateway.yaml)
+  -h, --help          this text
+  -v, --version       the version`
+
+/** What a gateway of this command is made with. */
+function gatewayOptions(file: string): GatewayOptions {
+  return {
+    file,
+    plugins: bundled,
+    bundled: new URL(`../plugins/bundled${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url).href,
+    modules: { sluice: pluginApi },
+    moduleUrls: {
+      sluice: new URL(`./plugin-api${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url).href,
+    },
+    log: createLog(),
+  }
+}
+
+function catalog(): Catalog {
+  return new Catalog(bundled, { sluice: pluginApi })
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  let parsed: ReturnType<typeof parse>
+  try {
+    parsed = parse(argv)
+  } catch (error) {
+    return usage((error as Error).message)
+  }
+  const { values, positionals } = parsed
+  if (values.version) return print(VERSION)
+  if (values.help) return print(USAGE)
+  const [command, ...rest] = positionals
+  if (command === undefined) return usage('a command is due')
+  if (rest.length > 0) return usage(`too many words: ${rest.join(' ')}`)
+  const file = values.config ?? process.env['SLUICE_CONFIG'] ?? 'config/gateway.yaml'
+  switch (command) {
+    case 'start':
+      return start(file)
+    case 'check':
+      return check(file)
+    case 'routes':
+      return routes(file)
+    case 'schema':
+      return print(jsonSchemaText(bundled).trimEnd())
+    case 'demo':
+      return runDemo(gatewayOptions(file), untilSignal)
+    default:
+      return usage(`there is no command ${command}`)
+  }
+}
+
+function parse(argv: readonly string[]) {
+  return parseArgs({
+    args: [...argv],
+    allowPositionals: true,
+    options: {
+      config: { type: 'string', short: 'c' },
+      help: { type: 'boolean', short: 'h' },
+      version: { type: 'boolean', short: 'v' },
+    },
+  })
+}
+
+function print(text: string): number {
+  process.stdout.write(`${text}\n`)
+  return EXIT.done
+}
+
+function usage(message: string): number {
+  process.stderr.write(`sluice: ${message}\n\n${USAGE}\n`)
+  return EXIT.usage
+}
+
+async function start(file: string): Promise<number> {
+  const gateway = new Gateway(gatewayOptions(file))
+  await gateway.start()
+  for (const { name, host, port, engine } of gateway.listeners)
+    print(`listener ${name} on http://${shown(host)}:${port} (${engine})`)
+  if (gateway.adminPort !== 0) print(`admin on http://${shown(gateway.adminHost)}:${gateway.adminPort}`)
+  return untilSignal(gateway)
+}
+
+function shown(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}
+
+/** Serve until SIGTERM or SIGINT, then stop in good order; a second signal ends at once. */
+function untilSignal(gateway: Gateway): Promise<number> {
+  process.on('SIGHUP', () => void gateway.reload())
+  return new Promise(done => {
+    let asked = false
+    const end = () => {
+      if (asked) {
+        gateway.destroy()
+        process.exit(EXIT.done)
+      }
+      asked = true
+      void gateway.stop().then(() => done(EXIT.done))
+    }
+    process.on('SIGTERM', end)
+    process.on('SIGINT', end)
+  })
+}
+
+async function check(file: string): Promise<number> {
+  const loaded = await loadFile(file, { env: process.env, catalog: catalog() })
+  if (loaded.config === null) throw new ConfigError(loaded.faults)
+  const { listeners, upstreams, routes } = loaded.config
+  const count = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`
+  return print(
+    `${file} is fine: ${count(listeners.length, 'listener')}, ${count(routes.length, 'route')}, ${count(Object.keys(upstreams).length, 'upstream')}`,
+  )
+}
+
+async function routes(file: string): Promise<number> {
+  const loaded = await loadFile(file, { env: process.env, catalog: catalog() })
+  if (loaded.config === null) throw new ConfigError(loaded.faults)
+  const builder = new RouteTableBuilder<RouteOptions>()
+  for (const [order, route] of loaded.config.routes.entries()) builder.add(route.match, route, order)
+  return print(
+    formatListing(
+      builder
+        .build()
+        .listing()
+        .map(entry => describe(entry, entry.route)),
+    ),
+  )
+}
+
+function report(error: unknown): number {
+  if (error instanceof ConfigError) {
+    for (const fault of error.faults) process.stderr.write(`${formatFault(fault)}\n`)
+    return EXIT.config
+  }
+  if (error instanceof ListenError) {
+    process.stderr.write(`sluice: ${error.message}\n`)
+    return EXIT.listen
+  }
+  process.stderr.write(`sluice: ${error instanceof Error ? error.stack : String(error)}\n`)
+  return EXIT.crash
+}
+
+process.exitCode = await main(process.argv.slice(2)).catch(report)
+// A signal handler or an idle socket must not keep a command alive that is done.
+process.exit()

@@ -1,0 +1,27 @@
+// THE DOOR: all that a plugin may import, whether bundled or a user's own.
+export { z } from 'zod'
+export type { ErrorCode, ErrorSource } from './errors.ts'
+export { GatewayError } from './errors.ts'
+export {
+  type Attribute,
+  AttributeError,
+  compileAttribute,
+  compileCondition,
+  compileKey,
+  compileTemplate,
+  type Predicate,
+} from './exchange/attribute.ts'
+export type { Exchange } from './exchange/exchange.ts'
+export { uuidV7 } from './exchange/exchange.ts'
+export type { Slot } from './exchange/slot.ts'
+export { CidrSet, parseCidr } from './http/cidr.ts'
+export type { HeaderList, Reply, RequestHead, ResponseHead } from './http/head.ts'
+export { isFieldValue, isToken } from './http1/framing.ts'
+export {
+  definePlugin,
+  type Plugin,
+  type PluginContext,
+  type PluginDefinition,
+  PluginOptionsError,
+} from './pipeline/plugin.ts'
+export { duration, fieldName, fieldValue, share, size } from './units.ts'

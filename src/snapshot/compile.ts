@@ -1,0 +1,297 @@
+// From a checked configuration to a snapshot: upstreams, plugins, plans and the route table, carried over where they did not change.
+import { dirname, resolve } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import type { Config } from '../config/document.ts'
+import { compileCondition } from '../exchange/attribute.ts'
+import { Slot } from '../exchange/slot.ts'
+import { CidrSet } from '../http/cidr.ts'
+import type { Log } from '../log.ts'
+import type { Catalog } from '../pipeline/catalog.ts'
+import type { PluginEntry } from '../pipeline/entry.ts'
+import { Plan, type PlanMember } from '../pipeline/plan.ts'
+import { type PluginDefinition, PluginOptionsError } from '../pipeline/plugin.ts'
+import { Route } from '../route/route.ts'
+import { RouteTableBuilder } from '../route/table.ts'
+import { Upstream } from '../upstream/upstream.ts'
+import { fingerprint, type PluginSite, sameUpstream, siteKey } from './carry.ts'
+import { Snapshot } from './snapshot.ts'
+
+/** Work done in one go before the event loop gets its turn, in milliseconds (PITFALLS 18). */
+const SLICE = 4
+
+/** What compiling needs beside the configuration. */
+export interface CompileContext {
+  readonly catalog: Catalog
+  readonly log: Log
+  /** The YAML file: relative paths start at its folder. */
+  readonly file: string
+}
+
+/** A fault that only compiling could find: the path inside the configuration and what is wrong there. */
+export class CompileError extends Error {
+  readonly path: readonly (string | number)[]
+
+  constructor(path: readonly (string | number)[], message: string) {
+    super(message)
+    this.name = 'CompileError'
+    this.path = path
+  }
+}
+
+/** A snapshot that is ready, and what to do when it goes live or is not used. */
+export interface Compiled {
+  readonly snapshot: Snapshot
+  /** Call at the moment of the swap: sets changed endpoints, closes what is no longer used once nothing needs it. */
+  commit(): void
+  /** Call instead when it is not used: closes what was made for it. */
+  discard(): void
+}
+
+/**
+ * Compile `config`, taking over from `previous` what did not change. In slices, so that requests in flight never wait
+ * for more than a few milliseconds. Rejects with CompileError, having closed what it made.
+ */
+export async function compile(config: Config, previous: Snapshot | null, context: CompileContext): Promise<Compiled> {
+  const compiler = new Compiler(config, previous, context)
+  try {
+    return await compiler.run()
+  } catch (error) {
+    compiler.discard()
+    throw error
+  }
+}
+
+class Compiler {
+  readonly #config: Config
+  readonly #previous: Snapshot | null
+  readonly #context: CompileContext
+  readonly #baseDir: string
+  readonly #upstreams = new Map<string, Upstream>()
+  readonly #freshUpstreams: Upstream[] = []
+  readonly #sites = new Map<string, PluginSite>()
+  readonly #freshSites: PluginSite[] = []
+  /** Slots in use, by route; null stands for gateway-wide. */
+  readonly #slots = new Map<string | null, Set<number>>()
+  #sliceEnd = 0
+
+  constructor(config: Config, previous: Snapshot | null, context: CompileContext) {
+    this.#config = config
+    this.#previous = previous
+    this.#context = context
+    this.#baseDir = dirname(resolve(context.file))
+  }
+
+  async run(): Promise<Compiled> {
+    const config = this.#config
+    await this.#compileUpstreams()
+    // Carried instances keep their slots, so they are settled before new ones get theirs.
+    await this.#carrySites()
+    const everywhere = await this.#members(null, config.plugins, ['plugins'], this.#takenSlots(null))
+    const builder = new RouteTableBuilder<Route>()
+    for (const [index, options] of config.routes.entries()) {
+      const own = await this.#members(
+        options.name,
+        options.plugins,
+        ['routes', index, 'plugins'],
+        this.#takenSlots(options.name),
+      )
+      const upstream = options.upstream === undefined ? null : this.#upstreams.get(options.upstream)!
+      const plan = this.#plan([...everywhere, ...own], ['routes', index, 'plugins'])
+      builder.add(options.match, new Route(options, plan, upstream), index)
+      await this.#breathe()
+    }
+    const trusted = config.trustedProxies.length === 0 ? null : new CidrSet(config.trustedProxies)
+    const snapshot = new Snapshot(config, builder.build(), this.#upstreams, trusted, this.#sites)
+    return { snapshot, commit: () => this.#commit(), discard: () => this.discard() }
+  }
+
+  /** Give the event loop its turn when a slice is used up. */
+  async #breathe(): Promise<void> {
+    if (performance.now() < this.#sliceEnd) return
+    await setImmediate()
+    this.#sliceEnd = performance.now() + SLICE
+  }
+
+  async #compileUpstreams(): Promise<void> {
+    for (const [name, options] of Object.entries(this.#config.upstreams)) {
+      const before = this.#previous?.upstreams.get(name)
+      if (before !== undefined && sameUpstream(before, options)) this.#upstreams.set(name, before)
+      else {
+        let upstream: Upstream
+        try {
+          upstream = new Upstream(name, options, path => resolve(this.#baseDir, path))
+        } catch (error) {
+          throw new CompileError(
+            ['upstreams', name, 'tls'],
+            `a certificate file cannot be used: ${(error as Error).message}`,
+          )
+        }
+        this.#upstreams.set(name, upstream)
+        this.#freshUpstreams.push(upstream)
+      }
+      await this.#breathe()
+    }
+  }
+
+  async #carrySites(): Promise<void> {
+    if (this.#previous === null) return
+    this.#carry(null, this.#config.plugins)
+    for (const route of this.#config.routes) {
+      if (route.plugins.length > 0) this.#carry(route.name, route.plugins)
+      await this.#breathe()
+    }
+  }
+
+  #carry(route: string | null, entries: readonly PluginEntry[]): void {
+    eachSite(route, entries, (key, entry) => {
+      const before = this.#previous!.sites.get(key)
+      // A user's module may have changed though its options did not, so only bundled plugins are carried over.
+      if (before === undefined || this.#context.catalog.get(entry.name) !== before.definition) return
+      if (before.fingerprint === fingerprint(entry.options)) this.#keep(before)
+    })
+  }
+
+  /** Slots that an instance at this place may not use: those of every plugin it can share a plan with. */
+  #takenSlots(route: string | null): Set<number> {
+    if (route === null) return new Set(Array.from(this.#slots.values(), taken => [...taken]).flat())
+    return new Set([...(this.#slots.get(null) ?? []), ...(this.#slots.get(route) ?? [])])
+  }
+
+  #keep(site: PluginSite): void {
+    this.#sites.set(site.key, site)
+    if (site.slot === null) return
+    const taken = this.#slots.get(site.route)
+    if (taken === undefined) this.#slots.set(site.route, new Set([site.slot.index]))
+    else taken.add(site.slot.index)
+  }
+
+  async #members(
+    route: string | null,
+    entries: readonly PluginEntry[],
+    path: readonly (string | number)[],
+    taken: Set<number>,
+  ): Promise<PlanMember[]> {
+    const members: PlanMember[] = []
+    const places: [string, PluginEntry, number][] = []
+    eachSite(route, entries, (key, entry, index) => places.push([key, entry, index]))
+    for (const [key, entry, index] of places) {
+      let site = this.#sites.get(key)
+      if (site === undefined) {
+        const at = [...path, index]
+        const definition = await this.#definition(entry.name, at)
+        site = this.#create(key, route, definition, entry, at, taken)
+        this.#keep(site)
+        this.#freshSites.push(site)
+      }
+      members.push({
+        plugin: site.plugin,
+        name: site.definition.name,
+        when: entry.when === null ? null : compileCondition(entry.when),
+      })
+    }
+    return members
+  }
+
+  async #definition(name: string, path: readonly (string | number)[]): Promise<PluginDefinition> {
+    try {
+      const definition = await this.#context.catalog.find(name, this.#baseDir)
+      if (definition !== undefined) return definition
+    } catch (error) {
+      throw new CompileError(path, (error as Error).message)
+    }
+    throw new CompileError(path, `there is no plugin named ${name}`)
+  }
+
+  #create(
+    key: string,
+    route: string | null,
+    definition: PluginDefinition,
+    entry: PluginEntry,
+    path: readonly (string | number)[],
+    taken: Set<number>,
+  ): PluginSite {
+    let slot: Slot<unknown> | null = null
+    const { log } = this.#context
+    const name = definition.name
+    try {
+      const plugin = definition.create(definition.options.parse(entry.options), {
+        route,
+        baseDir: this.#baseDir,
+        upstreams: new Set(this.#upstreams.keys()),
+        slot: <T>() => {
+          slot ??= new Slot(lowestFree(taken))
+          return slot as Slot<T>
+        },
+        log: (level, message, fields) =>
+          log[level](message, { plugin: name, ...(route === null ? {} : { route }), ...fields }),
+      })
+      return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot }
+    } catch (error) {
+      const inner = error instanceof PluginOptionsError ? error.path : []
+      throw new CompileError([...path, entry.name, ...inner], `${name} cannot be made: ${(error as Error).message}`)
+    }
+  }
+
+  #plan(members: readonly PlanMember[], path: readonly (string | number)[]): Plan {
+    try {
+      return new Plan(members)
+    } catch (error) {
+      throw new CompileError(path, (error as Error).message)
+    }
+  }
+
+  #commit(): void {
+    for (const [name, options] of Object.entries(this.#config.upstreams)) {
+      const upstream = this.#upstreams.get(name)!
+      if (upstream.options !== options) upstream.reconfigure(options)
+    }
+    const previous = this.#previous
+    if (previous === null) return
+    for (const upstream of previous.upstreams.values()) {
+      if (this.#upstreams.get(upstream.name) !== upstream) upstream.close()
+    }
+    const gone = [...previous.sites.values()].filter(site => this.#sites.get(site.key) !== site)
+    // Requests that began under the old snapshot still run through its plugins.
+    previous.whenIdle(() => {
+      for (const site of gone) this.#close(site)
+    })
+  }
+
+  discard(): void {
+    for (const upstream of this.#freshUpstreams) upstream.close()
+    for (const site of this.#freshSites) this.#close(site)
+  }
+
+  #close(site: PluginSite): void {
+    try {
+      site.plugin.close?.()
+    } catch (error) {
+      this.#context.log.error('a plugin failed to close', {
+        plugin: site.definition.name,
+        error: (error as Error).message,
+      })
+    }
+  }
+}
+
+/** Visit the places of a list; the n-th of one name keeps its identity when others come and go. */
+function eachSite(
+  route: string | null,
+  entries: readonly PluginEntry[],
+  visit: (key: string, entry: PluginEntry, index: number) => void,
+): void {
+  const seen = new Map<string, number>()
+  for (const [index, entry] of entries.entries()) {
+    if (entry.off) continue
+    const nth = seen.get(entry.name) ?? 0
+    seen.set(entry.name, nth + 1)
+    visit(siteKey(route, entry.name, nth), entry, index)
+  }
+}
+
+function lowestFree(taken: Set<number>): number {
+  let index = 0
+  while (taken.has(index)) index++
+  taken.add(index)
+  return index
+}
