@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { pluginList } from '../pipeline/entry.ts'
 import { duration, fieldName, fieldValue, share, TOKEN } from '../units.ts'
-import { Condition, type Field, PatternError, parseHost, parsePath } from './match.ts'
+import { Condition, type Field, type PathPattern, PatternError, parseHost, parsePath } from './match.ts'
 import { PathRewrite, RedirectTarget } from './rewrite.ts'
 
 /** Runs a parser that throws PatternError; gives its message, or null when the text is fine. */
@@ -133,7 +133,7 @@ const retry = z
 
 const rewrite = z
   .strictObject({
-    path: z.string().optional().describe('Path that goes upstream; may use `:id` and `*`.'),
+    path: z.string().min(1).optional().describe('Path that goes upstream; may use `:id` and `*`.'),
     host: z
       .string()
       .regex(/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/, {
@@ -144,19 +144,43 @@ const rewrite = z
   })
   .refine(({ path, host }) => path !== undefined || host !== undefined, { error: 'path, host or both are due' })
 
-function checkTarget(
-  route: Partial<Record<'upstream' | 'respond' | 'redirect' | 'rewrite', unknown>>,
-  context: z.core.$RefinementCtx,
-) {
+/** What the checks of a whole route may rely on: they run beside faults elsewhere in it, so that one run names all. */
+interface Unchecked {
+  match?: { path?: unknown } | null
+  upstream?: unknown
+  respond?: unknown
+  redirect?: { to?: unknown } | null
+  rewrite?: { path?: unknown } | null
+}
+
+function checkWhole(route: Unchecked, context: z.core.$RefinementCtx): void {
+  const fault = (message: string, ...path: string[]) => context.addIssue({ code: 'custom', message, path })
   const targets = (['upstream', 'respond', 'redirect'] as const).filter(key => route[key] !== undefined)
   if (targets.length !== 1) {
     const found = targets.length === 0 ? 'has none' : `has ${targets.join(' and ')}`
-    const message = `a route has exactly one of upstream, respond and redirect; this one ${found}`
-    context.addIssue({ code: 'custom', message, path: targets.slice(1, 2) })
+    fault(`a route has exactly one of upstream, respond and redirect; this one ${found}`, ...targets.slice(1, 2))
   }
   if (route.rewrite !== undefined && route.upstream === undefined) {
-    context.addIssue({ code: 'custom', message: 'rewrite is for routes with an upstream', path: ['rewrite'] })
+    fault('rewrite is for routes with an upstream', 'rewrite')
   }
+  const paths = route.match?.path
+  // Faulty patterns are named at their own place.
+  if (
+    !Array.isArray(paths) ||
+    paths.some(path => typeof path !== 'string' || faultOf(() => parsePath(path)) !== null)
+  ) {
+    return
+  }
+  const checkTemplate = (text: unknown, compile: (text: string, pattern: PathPattern) => unknown, ...at: string[]) => {
+    if (typeof text !== 'string' || text === '') return
+    for (const path of paths) {
+      const message = faultOf(() => compile(text, parsePath(path)))
+      // One is enough: a template that is wrong in itself is so for every pattern.
+      if (message !== null) return fault(message, ...at)
+    }
+  }
+  checkTemplate(route.rewrite?.path, (text, pattern) => new PathRewrite(text, pattern), 'rewrite', 'path')
+  checkTemplate(route.redirect?.to, (text, pattern) => new RedirectTarget(text, pattern), 'redirect', 'to')
 }
 
 /** One entry under `routes:`. */
@@ -175,22 +199,8 @@ export const routeOptions = z
     retry: retry.prefault({}).describe('When and how often another try is made.'),
     rewrite: rewrite.optional().describe('Path and host that go upstream, where they differ from what matched.'),
   })
-  .superRefine(checkTarget, {
-    // Said together with faults elsewhere in the route, so that one run names them all.
+  .superRefine((route, context) => checkWhole(route as Unchecked, context), {
     when: payload => typeof payload.value === 'object' && payload.value !== null,
-  })
-  .superRefine((route, context) => {
-    const fault = (message: string, ...path: string[]) => context.addIssue({ code: 'custom', message, path })
-    // Patterns that are faulty have been reported already.
-    if (route.match.path.some(path => faultOf(() => parsePath(path)) !== null)) return
-    for (const pattern of route.match.path.map(parsePath)) {
-      const path = route.rewrite?.path
-      const rewriteFault = path === undefined ? null : faultOf(() => new PathRewrite(path, pattern))
-      if (rewriteFault !== null) return fault(rewriteFault, 'rewrite', 'path')
-      const to = route.redirect?.to
-      const redirectFault = to === undefined ? null : faultOf(() => new RedirectTarget(to, pattern))
-      if (redirectFault !== null) return fault(redirectFault, 'redirect', 'to')
-    }
   })
 
 /** Checked options of one route: durations in milliseconds, shares between 0 and 1. */
