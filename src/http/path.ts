@@ -40,7 +40,8 @@ for (const char of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
  *   escape is refused. Escaped reserved characters keep their escape: `%3B` is not `;`, to us and to the upstream.
  * - Dot segments are then removed (RFC 3986 5.2.4), escaped ones too; one that would climb above the root is refused.
  *   `//` is kept: an empty segment is a segment.
- * - Control characters, space, `\`, `#`, `?` and bytes past ASCII are refused, the controls and `\` when escaped too.
+ * - Control characters, space, `\`, `#`, `?` and bytes past ASCII are refused; `%00`…`%1F` and `%5C` too. An escaped DEL
+ *   is a valid path that does no harm, so it passes.
  * - `%2F` is refused unless `keepEncodedSlash`; kept, it belongs to its segment and never separates.
  * - Refused is also what is no dot segment here but becomes one behind us: `..;x` where servlet containers cut
  *   parameters off before they resolve dots, `..%2Fx` where an upstream decodes first. Passing either would let
@@ -85,7 +86,7 @@ function decodeOnce(raw: string, keepEncodedSlash: boolean): string | null {
     const second = raw.charCodeAt(i + 2)
     if (first > 0x7e || second > 0x7e || HEX[first] === 255 || HEX[second] === 255) return null
     const escaped = HEX[first]! * 16 + HEX[second]!
-    if (escaped < 0x20 || escaped === 0x7f || escaped === BACKSLASH) return null
+    if (escaped < 0x20 || escaped === BACKSLASH) return null
     if (escaped === SLASH && !keepEncodedSlash) return null
     if (escaped < 128 && UNRESERVED[escaped] === 1) {
       out += raw.slice(copied, i) + String.fromCharCode(escaped)

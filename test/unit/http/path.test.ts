@@ -14,6 +14,7 @@ const accepted: [raw: string, path: string][] = [
   ['/caf%c3%a9', '/caf%C3%A9'],
   ['/%3b%2c', '/%3B%2C'],
   ['/a%20b', '/a%20b'],
+  ['/%7f', '/%7F'],
   ['/%2541', '/%2541'],
   ['/%252e%252e/x', '/%252e%252e/x'],
   ['/a/./b', '/a/b'],
@@ -43,7 +44,6 @@ const refused = [
   '/%00',
   '/%0d%0a',
   '/%1F',
-  '/%7f',
   '/a\\b',
   '/a%5cb',
   '/a%5Cb',
@@ -165,7 +165,7 @@ t.test('idempotent, without dot segments, below the root', async () => {
           .split('/')
           .some(isDots) &&
         escapes.every(digits => /^[0-9A-F]{2}$/.test(digits) && !/[A-Za-z0-9._~-]/.test(bytes(`%${digits}`))) &&
-        !/[\x00-\x1f\\\x7f]/.test(bytes(path)) &&
+        !/[\x00-\x1f\\]/.test(bytes(path)) &&
         (keep || !path.includes('%2F'))
       )
     }),
