@@ -9,7 +9,7 @@ import type { Scenario } from './load/scenario.ts'
 import { scenarios } from './load/scenarios.ts'
 import { UpstreamProcess } from './load/upstream-process.ts'
 import { describeMachine, readResults, writeReadme, writeResult } from './report.ts'
-import type { Rival, RunningRival } from './rivals/rival.ts'
+import { pin, type Rival, type RunningRival } from './rivals/rival.ts'
 import { rivals, YARDSTICK } from './rivals/rivals.ts'
 import { type Run, run, summarise } from './round.ts'
 
@@ -21,6 +21,7 @@ const USAGE = `npm run bench -- [options]
   --warmup S              seconds before each run that are not counted (1)
   --preheat S             seconds of load for each before the first round, for compiled code to settle (5)
   --connections N         client connections (64)
+  --pin                   the last core for the proxies alone, the others for driver and upstream (taskset)
   --driver NAME           autocannon or wrk (autocannon)
   --out FOLDER            where the results go (bench/results); \`none\` writes nothing`
 
@@ -35,6 +36,7 @@ const { values: options } = parseArgs({
     connections: { type: 'string', default: '64' },
     driver: { type: 'string', default: 'autocannon' },
     out: { type: 'string', default: fileURLToPath(new URL('./results', import.meta.url)) },
+    pin: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
@@ -53,6 +55,7 @@ if (drive === undefined) usage(`no such driver: ${options.driver}`)
 const chosen = choose(scenarios, options.scenario, (s, wanted) => s.name === wanted)
 const invited = choose(rivals, options.only, (r, wanted) => r.name.includes(wanted))
 
+if (options.pin) pin()
 let faults = 0
 for (const scenario of chosen) await play(scenario)
 if (options.out !== 'none') writeReadme(options.out, readResults(options.out, scenarios))

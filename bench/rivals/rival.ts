@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import net from 'node:net'
+import os from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** How a rival is to be set up. */
@@ -51,13 +52,29 @@ export async function freePort(): Promise<number> {
   return port
 }
 
+/** The core that all rivals are held to, or null for any. */
+let core: string | null = null
+
+/**
+ * Gives the last core to the rivals alone and the others to this process and its children (driver, upstream), with taskset.
+ * Must come before any of them starts.
+ */
+export function pin(): void {
+  const last = os.availableParallelism() - 1
+  if (last < 1) throw new Error('--pin needs two cores')
+  const others = last === 1 ? '0' : `0-${last - 1}`
+  execFileSync('taskset', ['--all-tasks', '--cpu-list', '--pid', others, String(process.pid)], { stdio: 'ignore' })
+  core = String(last)
+}
+
 /** Starts a command; what it prints to standard error comes with the Error when it fails to start. */
 export class RivalProcess {
   readonly child: ChildProcess
   #printed = ''
 
   constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env) {
-    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
+    const [file, argv] = core === null ? [command, args] : ['taskset', ['--cpu-list', core, command, ...args]]
+    this.child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'pipe'], env })
     this.child.stdout!.on('data', (d: Buffer) => this.#keep(d))
     this.child.stderr!.on('data', (d: Buffer) => this.#keep(d))
   }
