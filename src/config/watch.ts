@@ -1,5 +1,5 @@
 // Watching the configuration file by its directory, so that in-place writes, renames and symlink swaps are all seen.
-import { type FSWatcher, watch } from 'node:fs'
+import { type BigIntStats, type FSWatcher, statSync, watch } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 
@@ -27,28 +27,28 @@ export function watchFile(file: string, changed: () => void, retry = RETRY): Wat
   let directoryId = ''
   // Looks are one after the other, or an older answer could come after a newer one.
   let looking: Promise<void> = Promise.resolve()
-  let seen = ''
-  let started = false
+  // Taken at once: a change right after this call is one.
+  let seen = identity(statSync(file, { bigint: true, throwIfNoEntry: false }))
 
   const later = (time: number) => {
     if (timer !== null) clearTimeout(timer)
     timer = setTimeout(() => {
       timer = null
-      look()
+      look(true)
     }, time)
     // The gateway's listeners keep the process; a watch does not.
     timer.unref()
   }
 
-  const look = () => {
+  // `settled` is false for a look that no quiet time went before: what it finds may be half-written.
+  const look = (settled: boolean) => {
     looking = looking.then(async () => {
       await follow()
-      const now = await identity(file)
-      if (closed || now === '') return
-      const before = seen
+      const now = identity(await statOf(file))
+      if (closed || now === '' || now === seen) return
+      if (!settled) return later(DEBOUNCE)
       seen = now
-      if (started && now !== before) changed()
-      started = true
+      changed()
     })
   }
 
@@ -68,10 +68,10 @@ export function watchFile(file: string, changed: () => void, retry = RETRY): Wat
     }
   }
 
-  look()
+  look(false)
   // Replacing a directory is no event inside it on every system; a slow look now and then finds it.
   const slow = setInterval(() => {
-    if (timer === null) look()
+    if (timer === null) look(false)
   }, retry)
   slow.unref()
   return {
@@ -84,21 +84,18 @@ export function watchFile(file: string, changed: () => void, retry = RETRY): Wat
   }
 }
 
+async function statOf(path: string): Promise<BigIntStats | undefined> {
+  return stat(path, { bigint: true }).catch(() => undefined)
+}
+
 /** What changes when the content does; `''` when there is no such file. */
-async function identity(file: string): Promise<string> {
-  try {
-    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true })
-    return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
-  } catch {
-    return ''
-  }
+function identity(found: BigIntStats | undefined): string {
+  if (found === undefined) return ''
+  const { dev, ino, size, mtimeNs, ctimeNs } = found
+  return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
 }
 
 async function identityOf(directory: string): Promise<string> {
-  try {
-    const { dev, ino } = await stat(directory, { bigint: true })
-    return `${dev} ${ino}`
-  } catch {
-    return ''
-  }
+  const found = await statOf(directory)
+  return found === undefined ? '' : `${found.dev} ${found.ino}`
 }

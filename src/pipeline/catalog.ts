@@ -1,5 +1,5 @@
 // The kinds of plugin that a configuration may name: the bundled ones, and modules beside the YAML file.
-import { realpath, stat } from 'node:fs/promises'
+import { readFile, realpath, stat } from 'node:fs/promises'
 import { basename, extname, resolve } from 'node:path'
 import { createJiti } from 'jiti'
 import { type PluginDefinition, PluginOptionsError } from './plugin.ts'
@@ -75,13 +75,14 @@ export class Catalog {
     if (!found.isFile()) throw new PluginOptionsError(`${name} is not a file`)
     let exported: unknown
     try {
-      // Without a module cache a changed file is read anew at a reload.
-      const jiti = createJiti(await realpath(file), {
-        moduleCache: false,
-        fsCache: false,
-        virtualModules: { ...this.modules },
-      })
-      exported = await within(jiti.import(file, { default: true }))
+      const real = await realpath(file)
+      const jiti = createJiti(real, { moduleCache: false, fsCache: false, virtualModules: { ...this.modules } })
+      // Evaluated rather than imported: Node would remember a plain JavaScript module until it ends, and a reload would
+      // get the old one; and the modules above are known only to what is transpiled.
+      const source = await readFile(real, 'utf8')
+      const loading = jiti.evalModule(source, { filename: real, ext: extname(real), async: true, forceTranspile: true })
+      const module = (await within(Promise.resolve(loading))) as { default?: unknown } | null
+      exported = module?.default ?? module
     } catch (error) {
       throw new PluginOptionsError(`${name} does not load: ${firstLine(error)}`)
     }

@@ -140,7 +140,7 @@ export const upstreamOptions = z
       .describe('How an endpoint is picked: round-robin (smooth, weighted) or random (weighted).'),
     host: z
       .string()
-      .regex(/^[^\s/?#@\\]+$/, { error: 'pass, endpoint or a literal host is due' })
+      .regex(/^[^\s/?#@\\]+$/, { error: 'pass, endpoint or a literal host is due', abort: true })
       .refine(text => /^\[[0-9a-fA-F:.]+\](?::\d+)?$/.test(text) || TOKEN.test(text.replace(/:\d+$/, '')), {
         error: 'pass, endpoint or a literal host is due',
       })
