@@ -1,0 +1,99 @@
+// Loading in a thread of its own: the same answer as in this one, requests that do not wait, and no crash for any reason.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { pathToFileURL } from 'node:url'
+import t from 'tap'
+import { loadFile } from '../../../src/config/load.ts'
+import { loadInWorker } from '../../../src/config/off-thread.ts'
+import { Catalog } from '../../../src/pipeline/catalog.ts'
+
+// Each of these starts threads that read the whole source, on a machine that does other things too.
+t.setTimeout(120_000)
+
+const MINIMAL = 'listeners: [{ name: web, port: 0 }]\nupstreams: { a: { endpoints: ["127.0.0.1:1"] } }\n'
+
+/** A folder with a list of bundled plugins in plain JavaScript, and the files of the test. */
+function folder(t: { testdir(files: Record<string, string>): string }, files: Record<string, string>) {
+  const dir = t.testdir({ 'bundled.mjs': 'export default []\n', ...files })
+  return { dir, file: join(dir, 'g.yaml'), bundled: pathToFileURL(join(dir, 'bundled.mjs')).href }
+}
+
+t.test('the same as in this thread, faults and configuration', async t => {
+  const { dir, file, bundled } = folder(t, {
+    'g.yaml': `${MINIMAL}routes: [{ name: r, upstream: a, match: { host: "\${H}" }, timeout: none }]\n`,
+    'bad.yaml': `${MINIMAL}routes: [{ name: r, upstream: b }, { name: r }]\nplugins: [x]\nx: 1\n`,
+  })
+  const env = { H: 'example.com' }
+  const context = { env, catalog: new Catalog([]) }
+  const good = await loadInWorker(file, { env, bundled })
+  t.same(good, await loadFile(file, context))
+  t.same(good.faults, [])
+  t.throws(() => Object.assign(good.config!.routes[0]!, { name: 'x' }), TypeError, 'frozen')
+  t.throws(() => Object.assign(good.config!.shutdown, { grace: 0 }), TypeError, 'frozen')
+  const bad = await loadInWorker(join(dir, 'bad.yaml'), { env, bundled })
+  t.same(bad, await loadFile(join(dir, 'bad.yaml'), context))
+  t.equal(bad.faults.length, 6)
+  t.match(await loadInWorker(join(dir, 'gone.yaml'), { env, bundled }), {
+    faults: [{ message: 'there is no such file' }],
+  })
+})
+
+t.test('plugins of a user are loaded in the thread, with the modules that they are given', async t => {
+  const { file, bundled, dir } = folder(t, {
+    'g.yaml': `${MINIMAL}plugins: [./good.ts, ./bad.ts]\n`,
+    'good.ts': `import { answer } from 'sluice'\nif (answer !== 42) throw new Error('no door')\nexport default { name: 'good', description: '', options: { safeParse: (data: unknown) => ({ success: true, data }) }, create: () => ({}) }\n`,
+    'bad.ts': 'throw new Error("broken")\n',
+    'door.mjs': 'export const answer = 42\n',
+  })
+  const modules = { sluice: pathToFileURL(join(dir, 'door.mjs')).href }
+  const { faults } = await loadInWorker(file, { env: {}, bundled, modules })
+  t.match(faults, [{ line: 3, column: 22, code: 'SLUICE_CONFIG_PLUGIN', message: './bad.ts does not load: broken' }])
+  t.equal(faults.length, 1)
+})
+
+t.test('a thread that ends, hangs or runs out of memory is a fault', async t => {
+  const { file, bundled } = folder(t, { 'g.yaml': `${MINIMAL}plugins: [./p.mjs]\n`, 'p.mjs': '' })
+  const plugin = join(file, '..', 'p.mjs')
+  const told = async (source: string, time?: number) => {
+    writeFileSync(plugin, source)
+    return (await loadInWorker(file, { env: {}, bundled, ...(time === undefined ? {} : { time }) })).faults.map(
+      ({ message }) => message,
+    )
+  }
+  t.match(await told('process.exit(0)'), ['the check ended without an answer'])
+  t.match(await told('while (true) {}', 3_000), ['the check took longer than 3 s'])
+  t.match(await told('setTimeout(() => { throw new Error("late") })\nawait new Promise(() => {})'), [
+    'the check failed: late',
+  ])
+  t.match(await told('const all = []; while (true) all.push(new Array(1e5).fill({}))'), [/the check failed: .*memory/])
+  t.match((await loadInWorker(file, { env: {}, bundled: 'file:///gone.mjs' })).faults, [
+    { code: 'SLUICE_CONFIG_FILE', message: /the check failed: Cannot find module/ },
+  ])
+})
+
+t.test('ten thousand routes come over without the loop being held', async t => {
+  const routes = Array.from(
+    { length: 10_000 },
+    (_, i) =>
+      `  - name: r${i}\n    match: { host: h${i % 100}.example.com, path: /a${i}/*, methods: [GET] }\n    upstream: a\n    timeout: 30s\n`,
+  )
+  const { file, bundled } = folder(t, { 'g.yaml': `${MINIMAL}routes:\n${routes.join('')}` })
+  // Starting a thread, and the first of everything, are not what is measured.
+  writeFileSync(join(file, '..', 'small.yaml'), MINIMAL)
+  await loadInWorker(join(file, '..', 'small.yaml'), { env: {}, bundled })
+  const delay = monitorEventLoopDelay({ resolution: 1 })
+  const before = performance.now()
+  delay.enable()
+  const { config, faults } = await loadInWorker(file, { env: {}, bundled })
+  delay.disable()
+  t.same(faults, [])
+  t.equal(config!.routes.length, 10_000)
+  t.equal(config!.routes[9_999]!.name, 'r9999')
+  const ms = (nanoseconds: number) => (nanoseconds / 1e6).toFixed(1)
+  t.comment(
+    `10,000 routes in ${Math.round(performance.now() - before)} ms; loop delay: p50 ${ms(delay.percentile(50))}, ` +
+      `p99 ${ms(delay.percentile(99))}, max ${ms(delay.max)} ms`,
+  )
+  t.ok(delay.percentile(99) < 100e6, 'the loop was never held for long')
+})
