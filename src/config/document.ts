@@ -1,21 +1,13 @@
 // The outline of the whole YAML file: every section's schema, put together from its owners.
-import { isIP } from 'node:net'
 import { z } from 'zod'
 import { discoveryOptions } from '../discovery/options.ts'
+import { parseCidr } from '../http/cidr.ts'
 import { listenerOptions } from '../listener/listener.ts'
 import { pluginList } from '../pipeline/entry.ts'
 import { routeOptions } from '../route/options.ts'
 import { MEMORY_STORE, storeOptions } from '../store/kinds.ts'
 import { duration } from '../units.ts'
 import { upstreamName, upstreamOptions } from '../upstream/options.ts'
-
-/** True for an IP address or a network such as `10.0.0.0/8`, `fd00::/8`. */
-function isNetwork(text: string): boolean {
-  const [address, bits, ...rest] = text.split('/')
-  const family = isIP(address!)
-  if (family === 0 || rest.length > 0 || address!.includes('%')) return false
-  return bits === undefined || (/^(?:0|[1-9]\d{0,2})$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
-}
 
 const adminListener = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').describe('Address of the admin pages; keep them off the public net.'),
@@ -57,7 +49,9 @@ export const document = z.strictObject({
     .array(
       z
         .string()
-        .refine(isNetwork, { error: 'an IP address or network is due, such as 10.0.0.0/8, 192.0.2.1 or fd00::/8' }),
+        .refine(text => parseCidr(text) !== null, {
+          error: 'an IP address or network is due, such as 10.0.0.0/8, 192.0.2.1 or fd00::/8',
+        }),
       { error: 'a list of addresses and networks is due' },
     )
     .default([])

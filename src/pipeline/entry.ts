@@ -1,7 +1,8 @@
 // One entry of a `plugins:` list: a bare name or `{ name: { options } }`, made into one shape for all who read it.
 import { z } from 'zod'
+import { compileCondition } from '../exchange/attribute.ts'
 
-/** An attribute that a condition may name (CONFIG.md, Attributes). */
+/** An attribute that a condition may name (CONFIG.md, Attributes): for editors; exchange/attribute.ts decides. */
 const ATTRIBUTE = /^(?:client\.ip|route|host|path|method|consumer|(?:header|query|cookie|jwt)\..+)$/
 
 /** A `when`: all of its attributes must hold for the plugin to run. */
@@ -11,21 +12,19 @@ export const condition = z
       error:
         'is no attribute; use client.ip, route, host, path, method, consumer, header.NAME, query.NAME, cookie.NAME or jwt.CLAIM',
     }),
-    z
-      .string({ error: 'a text is due (quote numbers): a value, present, absent, or ~ and a regular expression' })
-      .refine(
-        text => {
-          if (!text.startsWith('~')) return true
-          try {
-            new RegExp(text.slice(1))
-            return true
-          } catch {
-            return false
-          }
-        },
-        { error: 'is not a valid regular expression' },
-      ),
+    z.string({ error: 'a text is due (quote numbers): a value, present, absent, or ~ and a regular expression' }),
   )
+  .superRefine((when, context) => {
+    for (const [name, expectation] of Object.entries(when)) {
+      try {
+        compileCondition({ [name]: expectation })
+      } catch (error) {
+        const bad = error instanceof SyntaxError && expectation.startsWith('~')
+        const message = bad ? 'is not a valid regular expression' : (error as Error).message
+        context.addIssue({ code: 'custom', message, path: [name] })
+      }
+    }
+  })
   .describe(
     'Run the plugin only where all of these attributes hold: equal, present, absent, or `~` and a regular expression.',
   )

@@ -1,0 +1,94 @@
+// The JSON Schema for editors: complete, described, the same text each time, and the one that is checked in.
+import { existsSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import { z } from 'zod'
+import plugins from '../../../plugins/bundled.ts'
+import { jsonSchema, jsonSchemaText } from '../../../src/config/json-schema.ts'
+import { definePlugin, type PluginDefinition } from '../../../src/pipeline/plugin.ts'
+
+type Json = Record<string, unknown>
+
+const sample = definePlugin({
+  name: 'sample',
+  description: 'A sample.',
+  options: z.strictObject({
+    count: z.int().min(1).default(5).describe('How many.'),
+    mode: z.enum(['a', 'b']).describe('Which.'),
+  }),
+  create: () => ({}),
+}) as PluginDefinition
+
+/** Every option of a schema, with where it stands. Containers that hold nothing but described options may go without. */
+function* undescribed(node: unknown, path: string): Generator<string> {
+  if (typeof node !== 'object' || node === null) return
+  for (const [name, option] of Object.entries(((node as Json).properties ?? {}) as Record<string, Json>)) {
+    const container = option.properties !== undefined || option.$ref !== undefined
+    if (!container && typeof option.description !== 'string') yield `${path}.${name}`
+    yield* undescribed(option, `${path}.${name}`)
+  }
+  for (const [key, inner] of Object.entries(node)) {
+    if (key === 'properties') continue
+    if (Array.isArray(inner)) for (const each of inner) yield* undescribed(each, path)
+    else if (typeof inner === 'object') yield* undescribed(inner, key === 'definitions' ? '#' : path)
+  }
+}
+
+t.test('every option of the outline and of every bundled plugin has a description', async t => {
+  t.same([...undescribed(jsonSchema(plugins), '')], [])
+  for (const plugin of plugins) t.match(plugin.description, /\S/, plugin.name)
+  const bare = { ...sample, options: z.strictObject({ nameless: z.string() }) } as PluginDefinition
+  t.same([...undescribed(jsonSchema([bare]), '')], ['#.nameless'], 'the walk does find one')
+})
+
+t.test('plugins stand as a name, as a map of one, or as a module', async t => {
+  const { definitions, properties } = jsonSchema([sample]) as {
+    definitions: Record<string, Json>
+    properties: Record<string, Json>
+  }
+  t.match(properties.plugins, { type: 'array', items: { $ref: '#/definitions/plugin' } })
+  t.match(definitions.plugin!.anyOf, [
+    { type: 'string', enum: ['sample'] },
+    { type: 'string', pattern: '^\\./' },
+    {
+      properties: { sample: { $ref: '#/definitions/plugin.sample' } },
+      required: ['sample'],
+      additionalProperties: false,
+    },
+    { patternProperties: { '^\\./': {} }, maxProperties: 1 },
+  ])
+  const options = definitions['plugin.sample']!.properties as Record<string, Json>
+  t.same(Object.keys(options), ['count', 'mode', 'when', 'off'])
+  t.equal(options.count!.default, 5)
+})
+
+t.test('defaults stand as one writes them, and keys with one are not required', async t => {
+  const { properties } = jsonSchema([]) as { properties: Record<string, Json> }
+  const listener = (properties.listeners!.items as Json).properties as Record<
+    string,
+    Record<string, Record<string, Json>>
+  >
+  t.equal(listener.limits!.properties!.headers!.default, '16KiB')
+  t.equal(listener.limits!.properties!.body!.default, '10MiB')
+  t.equal(listener.timeouts!.properties!.requestHeader!.default, '10s')
+  const route = (properties.routes!.items as Json).properties as Record<string, Record<string, Record<string, Json>>>
+  t.equal(route.retry!.properties!.budget!.default, '20%')
+  t.same((properties.listeners!.items as Json).required, ['name', 'port'])
+  t.same((jsonSchema([]) as Json).required, ['listeners'])
+})
+
+t.test('every reference leads somewhere', async t => {
+  const schema = jsonSchema(plugins)
+  const references = [...JSON.stringify(schema).matchAll(/"\$ref":"#\/definitions\/([^"]+)"/g)].map(found => found[1]!)
+  t.ok(references.length > 0)
+  t.same(
+    references.filter(name => !Object.hasOwn(schema.definitions as Json, name)),
+    [],
+  )
+})
+
+t.test('the file that is checked in is what the source says', async t => {
+  t.equal(jsonSchemaText(plugins), jsonSchemaText([...plugins].reverse()), 'the order of the list does not matter')
+  const file = new URL('../../../config/gateway.schema.json', import.meta.url)
+  t.ok(existsSync(file))
+  t.equal(readFileSync(file, 'utf8'), jsonSchemaText(plugins), 'run: node --import=tsx scripts/write-schema.ts')
+})
