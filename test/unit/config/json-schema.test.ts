@@ -92,3 +92,37 @@ t.test('the file that is checked in is what the source says', async t => {
   t.ok(existsSync(file))
   t.equal(readFileSync(file, 'utf8'), jsonSchemaText(plugins), 'run: node --import=tsx scripts/write-schema.ts')
 })
+
+t.test('docs/configuration.md has every option of the outline, with its default', async t => {
+  const text = readFileSync(new URL('../../../docs/configuration.md', import.meta.url), 'utf8')
+  const sections = text.split(/^## /m).map(section => section.split('\n'))
+  const missing: string[] = []
+  let count = 0
+  const check = (path: string[], fallback: unknown) => {
+    count++
+    const [top = '', ...rest] = path
+    const section = sections.find(([heading]) => heading!.includes(`\`${top}\``)) ?? []
+    const rows = section.filter(line => line.startsWith('|') || line === section[0])
+    const inside = rows.filter(row =>
+      (rest.length === 0 ? [top] : rest.slice(-2)).every(part => row.includes(`\`${part}\``)),
+    )
+    // `*` and `/*` read as any, an empty text as empty, and `1m` as `60s`.
+    const said = ['string', 'number', 'boolean'].includes(typeof fallback) && !/^(?:\/?\*|)$/.test(String(fallback))
+    const words = said ? `\`${fallback === '1m' ? '60s' : fallback}\`` : ''
+    if (!inside.some(row => row.includes(words))) missing.push(`${path.join('.')} ${words}`)
+  }
+  const walk = (node: unknown, path: string[]) => {
+    const { properties, items, additionalProperties, anyOf, oneOf } = node as Json
+    for (const [name, option] of Object.entries((properties ?? {}) as Record<string, Json>)) {
+      // A leaf stands in a row together with its default; what holds options is told by them.
+      if (!JSON.stringify(option).includes('"properties"')) check([...path, name], option.default)
+      walk(option, [...path, name])
+    }
+    for (const inner of [items, additionalProperties, ...((anyOf ?? oneOf ?? []) as unknown[])]) {
+      if (typeof inner === 'object') walk(inner, path)
+    }
+  }
+  walk({ properties: jsonSchema([]).properties }, [])
+  t.same(missing, [])
+  t.ok(count > 50, `${count} options`)
+})
