@@ -2,13 +2,26 @@
 import type { GatewayError } from '../errors.ts'
 import { addVia } from '../http/forwarded.ts'
 import type { BodySource, HeaderList, ResponseHead } from '../http/head.ts'
-import { runChunk, runOutcome } from '../pipeline/run.ts'
+import { type PhaseEnd, type ReportFault, runChunk, runOutcome } from '../pipeline/run.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Call, ResponseSink } from '../upstream/transport/transport.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import type { Passage } from './passage.ts'
-import type { EdgeProxy } from './proxy.ts'
+import type { Passage, Try } from './passage.ts'
 import { mayRetryError, mayRetryStatus } from './retry.ts'
+
+/** What an attempt reports to. The proxy is one. */
+export interface AttemptOwner extends PhaseEnd {
+  /** Takes what a plugin threw where nothing depends on it any more. */
+  readonly report: ReportFault
+  /** An upstream's answer is known and plugins want to see it. */
+  respond(x: Passage): void
+  /** The attempt failed and another may follow. */
+  tryAgain(x: Passage): void
+  /** The exchange ends with an error that the client is told of. */
+  fail(x: Passage, error: GatewayError): void
+  /** The exchange is over. */
+  finish(x: Passage, error: GatewayError | null): void
+}
 
 /** Bytes that came before the response phase was over, kept until it is. Bounded: the socket is paused meanwhile. */
 interface Waiting {
@@ -19,8 +32,8 @@ interface Waiting {
 }
 
 /** See the head of this file. Made by the proxy, driven by the transport. */
-export class Attempt implements ResponseSink {
-  readonly #proxy: EdgeProxy
+export class Attempt implements ResponseSink, Try {
+  readonly #proxy: AttemptOwner
   readonly #x: Passage
   readonly endpoint: Endpoint
   #call: Call | null = null
@@ -30,7 +43,7 @@ export class Attempt implements ResponseSink {
   passing = false
   #waiting: Waiting | null = null
 
-  constructor(proxy: EdgeProxy, x: Passage, endpoint: Endpoint) {
+  constructor(proxy: AttemptOwner, x: Passage, endpoint: Endpoint) {
     this.#proxy = proxy
     this.#x = x
     this.endpoint = endpoint

@@ -1,16 +1,28 @@
 // An exchange as the proxy carries it: with the snapshot it began under and the attempt that is under way.
 import type { Timer } from '../clock.ts'
+import type { GatewayError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
 import type { Downstream } from '../http/downstream.ts'
 import type { Reply, RequestHead } from '../http/head.ts'
 import type { Route } from '../route/route.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
-import type { Attempt } from './attempt.ts'
+
+/** The try that is under way, as whoever holds the exchange sees it. An Attempt is one. */
+export interface Try {
+  /** The answer's head went to the client. */
+  readonly passing: boolean
+  /** The response phase is over: send the head and what has come since. */
+  release(): void
+  /** The client takes more. */
+  drained(): void
+  /** Give up. */
+  cancel(error: GatewayError | null): void
+}
 
 /** See the head of this file. Plugins see the Exchange alone. */
 export class Passage extends Exchange<Route> {
   readonly snapshot: Snapshot
-  attempt: Attempt | null = null
+  attempt: Try | null = null
   /** The gateway's own answer, once there is one. */
   reply: Reply | null = null
   /** Runs while nothing else would notice that the time is up: a plugin's promise, the pause before a retry. */

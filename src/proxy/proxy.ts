@@ -9,10 +9,10 @@ import { normalizePath } from '../http/path.ts'
 import { headerListFault } from '../http1/serialize.ts'
 import type { Log } from '../log.ts'
 import type { Step } from '../pipeline/plan.ts'
-import { type PhaseEnd, runAttempt, runFinish, runRequest, runResponse } from '../pipeline/run.ts'
+import { runAttempt, runFinish, runRequest, runResponse } from '../pipeline/run.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import { problem, replyFault, replyHead, writeProblem, writeReply } from './answer.ts'
-import { Attempt } from './attempt.ts'
+import { Attempt, type AttemptOwner } from './attempt.ts'
 import { Passage } from './passage.ts'
 import { backoff, countRequest } from './retry.ts'
 
@@ -22,7 +22,7 @@ export interface SnapshotHolder {
 }
 
 /** Takes what a listener receives. One for each listener. */
-export class EdgeProxy implements Receiver, PhaseEnd {
+export class EdgeProxy implements Receiver, AttemptOwner {
   readonly #holder: SnapshotHolder
   /** What the listener does with %2F in a path. */
   keepEncodedSlash: boolean

@@ -4,12 +4,30 @@ import { GatewayError } from '../../errors.ts'
 import { type BodySource, isIdempotent, type RequestHead } from '../../http/head.ts'
 import { lastChunk } from '../../http1/chunked.ts'
 import { requestHead } from '../../http1/serialize.ts'
-import type { UpstreamConnection } from './connection.ts'
-import type { Http1Pool } from './pool.ts'
 import type { Call, ResponseSink } from './transport.ts'
 
 /** A chunk up to this joins what is gathered in one string. */
 const SMALL = 4096
+
+/** What a call needs of the connection that carries it. */
+export interface Carrier {
+  /** Request bytes; the socket may keep the array. False: wait for `drained`. */
+  write(bytes: Uint8Array): boolean
+  /** Request bytes as latin1 text. */
+  writeText(text: string): boolean
+  /** Go on reading. */
+  resume(): void
+  /** Close now, and say nothing more. */
+  destroy(): void
+}
+
+/** What a call needs of the pool that finds it a connection. */
+export interface CarrierSource {
+  /** Send once more, on a connection that was never used. */
+  again(call: Http1Call): void
+  /** Leave the queue: the request was given up. */
+  unqueue(call: Http1Call): void
+}
 
 /** See Call. Made by the pool, driven by the connection. */
 export class Http1Call implements Call {
@@ -20,10 +38,10 @@ export class Http1Call implements Call {
   done = false
   /** The whole request was handed to the socket. */
   requestEnded = false
-  readonly #pool: Http1Pool
+  readonly #pool: CarrierSource
   readonly #host: string
   readonly #body: BodySource
-  #connection: UpstreamConnection | null = null
+  #connection: Carrier | null = null
   #gathered = ''
   #bodyStarted = false
   #bodyTouched = false
@@ -32,7 +50,7 @@ export class Http1Call implements Call {
   #waiting: Timer | null = null
 
   constructor(
-    pool: Http1Pool,
+    pool: CarrierSource,
     head: RequestHead,
     host: string,
     body: BodySource,
@@ -57,7 +75,7 @@ export class Http1Call implements Call {
   }
 
   /** Write the request on a connected socket. Called by the connection. */
-  start(connection: UpstreamConnection): void {
+  start(connection: Carrier): void {
     this.#waiting?.remove()
     this.#connection = connection
     const length = this.head.bodyLength
@@ -156,7 +174,7 @@ export class Http1Call implements Call {
   }
 
   /** The connection that will carry it, before it is connected. Called by the connection. */
-  assign(connection: UpstreamConnection): void {
+  assign(connection: Carrier): void {
     this.#waiting?.remove()
     this.#connection = connection
   }

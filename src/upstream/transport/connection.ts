@@ -1,4 +1,6 @@
 // One connection to an endpoint: the strict reader of answers, and the rules for when it may be used again.
+//
+// Over 300 lines because reading is one state machine: where an answer ends must be decided in one place.
 import type { Socket } from 'node:net'
 import { Timer, wheel } from '../../clock.ts'
 import { GatewayError } from '../../errors.ts'
@@ -6,7 +8,7 @@ import { type HeaderList, isBodiless } from '../../http/head.ts'
 import { BROKEN, ChunkedDecoder, DATA, END } from '../../http1/chunked.ts'
 import { HeadParser, INCOMPLETE, INVALID } from '../../http1/head-parser.ts'
 import type { Http1Call } from './call.ts'
-import type { Http1Pool } from './pool.ts'
+import type { TransportOptions } from './transport.ts'
 
 const parser = new HeadParser()
 const LIMITS = { bytes: 64 * 1024, count: 256 }
@@ -15,9 +17,18 @@ const EMPTY = Buffer.alloc(0)
 const Phase = { Connecting: 0, Idle: 1, Head: 2, Body: 3, Dead: 4 } as const
 const Body = { Length: 0, Chunked: 1, UntilClose: 2 } as const
 
+/** What a connection needs of the pool that it belongs to. */
+export interface ConnectionPool {
+  readonly options: TransportOptions
+  /** It is clean and free. */
+  release(connection: UpstreamConnection): void
+  /** It is gone: said once. */
+  forget(connection: UpstreamConnection): void
+}
+
 /** See the head of this file. */
 export class UpstreamConnection {
-  readonly #pool: Http1Pool
+  readonly #pool: ConnectionPool
   readonly #timer: Timer
   #socket!: Socket
   #phase: number = Phase.Connecting
@@ -33,7 +44,7 @@ export class UpstreamConnection {
   #paused = false
   #failure: NodeJS.ErrnoException | null = null
 
-  constructor(pool: Http1Pool) {
+  constructor(pool: ConnectionPool) {
     this.#pool = pool
     this.#timer = new Timer(wheel, () => this.#timeout())
   }
@@ -166,7 +177,7 @@ export class UpstreamConnection {
       this.#left = 0
     } else if (chunked) {
       this.#body = Body.Chunked
-      this.#decoder = new ChunkedDecoder()
+      this.#decoder = new ChunkedDecoder(true)
     } else if (contentLength >= 0) {
       this.#body = Body.Length
       this.#left = contentLength
