@@ -1,10 +1,10 @@
 // One answer on a native connection: head, framing and body bytes gathered into as few writes as the pace allows.
+import type { Writable } from 'node:stream'
 import type { GatewayError } from '../errors.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { type HeaderList, isBodiless, type ResponseHead } from '../http/head.ts'
 import { lastChunk } from '../http1/chunked.ts'
 import { fieldLines, httpDate, statusLine } from '../http1/serialize.ts'
-import type { Connection } from './connection.ts'
 
 /** A chunk up to this joins the head in one string; above it one copy into a buffer is cheaper. */
 const SMALL = 4096
@@ -12,6 +12,23 @@ const SMALL = 4096
 const GATHER = 16 * 1024
 
 const Framing = { None: 0, Length: 1, Chunked: 2, UntilClose: 3 } as const
+
+/** What an answer needs of the connection that carries it. */
+export interface AnswerCarrier {
+  readonly socket: Writable
+  /** The exchange wants the body (or goes on with it). */
+  startBody(): void
+  /** The exchange can take no more for now. */
+  stopBody(): void
+  /** Nobody will read the body: drop what of it has arrived. */
+  skipBody(): void
+  /** The client takes what it is sent too slowly, or takes it again. */
+  stalled(is: boolean): void
+  /** The answer is complete: said once. */
+  answered(down: Http1Downstream): void
+  /** The answer was cut; `untilClose` tells that its body would have ended with the connection. */
+  cut(untilClose: boolean): void
+}
 
 /** See Downstream. The connection makes one per request. */
 export class Http1Downstream implements Downstream {
@@ -28,14 +45,14 @@ export class Http1Downstream implements Downstream {
   /** Another request may follow. */
   keepAlive: boolean
   readonly minor: number
-  readonly #connection: Connection
+  readonly #connection: AnswerCarrier
   readonly #method: string
   #framing: number = Framing.None
   #left = 0
   #gathered = ''
   #stalled = false
 
-  constructor(connection: Connection, method: string, minor: number, keepAlive: boolean, bodyEnded: boolean) {
+  constructor(connection: AnswerCarrier, method: string, minor: number, keepAlive: boolean, bodyEnded: boolean) {
     this.#connection = connection
     this.#method = method
     this.minor = minor
@@ -73,6 +90,7 @@ export class Http1Downstream implements Downstream {
       this.keepAlive = false
     }
     // An unread body would be taken for the next request, or hold the connection until it is read.
+    if (!this.bodyEnded && this.keepAlive && this.onChunk === null) this.#connection.skipBody()
     if (!this.bodyEnded) this.keepAlive = false
     if (!this.keepAlive) text += 'connection: close\r\n'
     else if (this.minor === 0) text += 'connection: keep-alive\r\n'

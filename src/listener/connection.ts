@@ -282,6 +282,13 @@ export class Connection {
     if (!this.#pumping) this.#pump()
   }
 
+  /** Nobody will read the body: drop what of it has arrived, so that a small one does not cost the connection. */
+  skipBody(): void {
+    if (this.#flowing || this.#continueDue || this.#at === this.#end) return
+    this.#flowing = true
+    this.#readBody()
+  }
+
   /** The exchange can take no more for now. Called by the downstream. */
   stopBody(): void {
     if (!this.#flowing || !this.#bodyPending()) return

@@ -16,10 +16,10 @@ import {
 
 /** Fields that the library has room for, compiled in: with Host. */
 const MOST_FIELDS = 98
-/** Its one idle timeout, compiled in: between requests, to a complete head, and to any progress of an answer. */
-const IDLE = 10_000
-/** A timeout of the library comes at most this late: its clock ticks every four seconds. */
-const IDLE_AT_MOST = 14_000
+/** Its one timeout, compiled in: between requests, to a complete head, and to any progress of an answer. */
+const IDLE = 30_000
+/** It comes at most this late: the library's clock ticks every four seconds. */
+const IDLE_AT_MOST = 34_000
 
 /**
  * What a listener asks for that this engine cannot do, one sentence each; empty when it can be served. Needs no
@@ -38,10 +38,11 @@ export function uwsFaults(options: ListenerOptions): string[] {
     faults.push(`limits.headerCount: engine uws takes at most ${MOST_FIELDS} fields`)
   }
   if (idle !== IDLE && idle !== byDefault.timeouts.idle) {
-    faults.push('timeouts.idle: engine uws closes idle connections after 10s, whatever is asked for')
+    faults.push('timeouts.idle: engine uws closes idle connections after 30s, whatever is asked for')
   }
-  if (requestHeader !== IDLE)
-    faults.push('timeouts.requestHeader: engine uws waits 10s for a head, whatever is asked for')
+  if (requestHeader !== IDLE && requestHeader !== byDefault.timeouts.requestHeader) {
+    faults.push('timeouts.requestHeader: engine uws waits 30s for a head, whatever is asked for')
+  }
   return faults
 }
 
