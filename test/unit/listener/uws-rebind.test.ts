@@ -37,7 +37,7 @@ t.test('every file on the list is rebound, and only its dynamic section changes'
     t.equal(after.length, before.length)
     let changed = 0
     for (let i = 0; i < before.length; i++) if (before[i] !== after[i]) changed++
-    // Three names of one or two bytes, three version indices, and one entry's hash and name.
+    // Three names of one or two bytes, three version indices and one entry's hash and name.
     t.ok(changed >= 9 && changed <= 20, `${abi}: ${changed} bytes differ`)
   }
 })
@@ -49,6 +49,12 @@ t.test('a file that is not on the list is refused, however little it differs', a
   t.throws(() => rebind(image), { message: /SHA-256 [0-9a-f]{64} is not on the list/ })
   t.throws(() => rebind(Buffer.alloc(0)), { message: /not on the list/ })
   t.throws(() => rebind(rebind(readFileSync(fileOf('115')))), { message: /not on the list/ })
+})
+
+t.test('SECURITY.md lists the same files', async t => {
+  const text = readFileSync(join(root, 'SECURITY.md'), 'utf8')
+  const listed = [...text.matchAll(/`uws_linux_x64_(\d+)\.node`.*`([0-9a-f]{64})`/g)].map(row => [row[2], row[1]])
+  t.same(listed, [...REBINDABLE])
 })
 
 t.test('the loader asks nothing of glibc 2.38 for any of them', async t => {
