@@ -1,10 +1,10 @@
 // One answer on a native connection: head, framing and body bytes gathered into as few writes as the pace allows.
-import type { Writable } from 'node:stream'
 import type { GatewayError } from '../errors.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { type HeaderList, isBodiless, type ResponseHead } from '../http/head.ts'
 import { lastChunk } from '../http1/chunked.ts'
 import { fieldLines, httpDate, statusLine } from '../http1/serialize.ts'
+import type { SocketWriter } from '../http1/socket-writer.ts'
 
 /** A chunk up to this joins the head in one string; above it one copy into a buffer is cheaper. */
 const SMALL = 4096
@@ -15,7 +15,7 @@ const Framing = { None: 0, Length: 1, Chunked: 2, UntilClose: 3 } as const
 
 /** What an answer needs of the connection that carries it. */
 export interface AnswerCarrier {
-  readonly socket: Writable
+  readonly writer: SocketWriter
   /** The exchange wants the body (or goes on with it). */
   startBody(): void
   /** The exchange can take no more for now. */
@@ -123,7 +123,7 @@ export class Http1Downstream implements Downstream {
     bytes.write(text, 0, 'latin1')
     bytes.set(chunk, text.length)
     if (after !== '') bytes.write(after, text.length + length, 'latin1')
-    this.#sent(this.#connection.socket.write(bytes))
+    this.#sent(this.#connection.writer.bytes(bytes))
     return !this.#stalled
   }
 
@@ -131,7 +131,7 @@ export class Http1Downstream implements Downstream {
     if (this.#gathered === '' || this.finished) return
     const text = this.#gathered
     this.#gathered = ''
-    this.#sent(this.#connection.socket.write(text, 'latin1'))
+    this.#sent(this.#connection.writer.text(text))
   }
 
   #sent(room: boolean): void {

@@ -9,6 +9,7 @@ import type { Receiver } from '../http/downstream.ts'
 import type { RequestHead } from '../http/head.ts'
 import { BROKEN, ChunkedDecoder, DATA, END } from '../http1/chunked.ts'
 import { HeadParser, INCOMPLETE, INVALID } from '../http1/head-parser.ts'
+import { SocketWriter } from '../http1/socket-writer.ts'
 import { Http1Downstream } from './answer-writer.ts'
 import { bodyLimit, type ListenerOptions } from './listener.ts'
 
@@ -44,6 +45,7 @@ export interface ConnectionOwner {
 export class Connection {
   readonly options: ListenerOptions
   socket!: Socket
+  writer!: SocketWriter
   readonly #receiver: Receiver
   readonly #owner: ConnectionOwner
   readonly #timer: Timer
@@ -80,9 +82,9 @@ export class Connection {
   /** Take over a socket that begins to be read after this. */
   attach(socket: Socket): void {
     this.socket = socket
+    this.writer = new SocketWriter(socket, true, () => this.#current?.drained())
     this.#timer.set(this.options.timeouts.idle)
     socket.on('end', () => this.#fin())
-    socket.on('drain', () => this.#current?.drained())
     // The reason does not matter: whatever ended the socket, the client is gone.
     socket.on('error', () => socket.destroy())
     socket.on('close', () => this.#close())
@@ -273,7 +275,7 @@ export class Connection {
   startBody(): void {
     if (this.#continueDue) {
       this.#continueDue = false
-      this.socket.write('HTTP/1.1 100 Continue\r\n\r\n', 'latin1')
+      this.writer.text('HTTP/1.1 100 Continue\r\n\r\n')
     }
     if (this.#flowing) return
     this.#flowing = true
@@ -328,20 +330,15 @@ export class Connection {
     this.#phase = Phase.Closing
     this.#at = this.#end
     this.socket.end()
-    this.#lastWritten = this.#taken()
-    this.#timer.set(this.socket.writableLength > 0 ? this.options.timeouts.idle : LINGER_TIME)
-  }
-
-  /** Bytes that the kernel has taken so far. */
-  #taken(): number {
-    return this.socket.bytesWritten - this.socket.writableLength
+    this.#lastWritten = this.writer.taken
+    this.#timer.set(this.writer.pending > 0 ? this.options.timeouts.idle : LINGER_TIME)
   }
 
   /** The client takes what it is sent too slowly, or takes it again. Called by the downstream. */
   stalled(is: boolean): void {
     if (is) {
       this.#stalled = true
-      this.#lastWritten = this.#taken()
+      this.#lastWritten = this.writer.taken
       this.#timer.set(this.options.timeouts.idle)
     } else {
       this.#stalled = false
@@ -373,7 +370,7 @@ export class Connection {
       current.lose()
       this.socket.destroy()
     } else if (!this.#stalled) {
-      this.#lastWritten = this.#taken()
+      this.#lastWritten = this.writer.taken
       this.#timer.set(HALF_CLOSE_GRACE)
     }
   }
@@ -385,9 +382,9 @@ export class Connection {
    * answer is under way and silent, the client is taken to be gone, as a closed event stream looks just like this.
    */
   #probe(current: Http1Downstream): void {
-    const taken = this.#taken()
+    const taken = this.writer.taken
     if (!current.started) {
-      if (current.minor > 0) this.socket.write('HTTP/1.1 102 Processing\r\n\r\n', 'latin1')
+      if (current.minor > 0) this.writer.text('HTTP/1.1 102 Processing\r\n\r\n')
     } else if (taken === this.#lastWritten) this.socket.destroy()
     else {
       this.#lastWritten = taken
@@ -401,7 +398,7 @@ export class Connection {
     else if (this.#phase === Phase.Head) {
       this.#refuse(new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the head did not arrive in time'))
     } else if (current === null || this.#stalled) {
-      const taken = this.#taken()
+      const taken = this.writer.taken
       if (taken === this.#lastWritten) this.socket.destroy()
       else {
         this.#lastWritten = taken

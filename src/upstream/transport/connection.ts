@@ -7,6 +7,7 @@ import { GatewayError } from '../../errors.ts'
 import { type HeaderList, isBodiless } from '../../http/head.ts'
 import { BROKEN, ChunkedDecoder, DATA, END } from '../../http1/chunked.ts'
 import { HeadParser, INCOMPLETE, INVALID } from '../../http1/head-parser.ts'
+import { SocketWriter } from '../../http1/socket-writer.ts'
 import type { Http1Call } from './call.ts'
 import type { TransportOptions } from './transport.ts'
 
@@ -31,6 +32,7 @@ export class UpstreamConnection {
   readonly #pool: ConnectionPool
   readonly #timer: Timer
   #socket!: Socket
+  #writer!: SocketWriter
   #phase: number = Phase.Connecting
   #call: Http1Call | null = null
   /** Answered a request before: a close without a byte of answer then means stale and not refused. */
@@ -53,7 +55,6 @@ export class UpstreamConnection {
   attach(socket: Socket): void {
     this.#socket = socket
     socket.on(this.#pool.options.scheme === 'https' ? 'secureConnect' : 'connect', () => this.#connected())
-    socket.on('drain', () => this.#call?.drained())
     socket.on('end', () => this.#ended())
     socket.on('error', error => {
       this.#failure = error
@@ -83,6 +84,7 @@ export class UpstreamConnection {
   }
 
   #connected(): void {
+    this.#writer = new SocketWriter(this.#socket, this.#pool.options.scheme === 'http', () => this.#call?.drained())
     const call = this.#call
     if (call === null) {
       this.destroy()
@@ -95,12 +97,12 @@ export class UpstreamConnection {
 
   /** Request bytes; the socket may keep the array. False: wait for `drained`. Called by the call. */
   write(bytes: Uint8Array): boolean {
-    return this.#socket.write(bytes)
+    return this.#writer.bytes(bytes)
   }
 
   /** Request bytes as latin1 text. Called by the call. */
   writeText(text: string): boolean {
-    return this.#socket.write(text, 'latin1')
+    return this.#writer.text(text)
   }
 
   /** `length` bytes of a borrowed buffer. */

@@ -1,0 +1,111 @@
+// Writing small texts to a plain TCP socket without the stream machinery, which costs more than the write itself.
+import type { Socket } from 'node:net'
+
+// What is used of a libuv stream handle. None of it is documented, so each part is looked for before it is used, and
+// where one is missing every write goes the documented way (docs/decisions/0008).
+interface StreamHandle {
+  writeLatin1String(request: WriteRequest, text: string): number
+  readonly writeQueueSize: number
+}
+
+interface WriteRequest {
+  oncomplete: ((status: number) => void) | null
+  handle: StreamHandle | null
+}
+
+type WriteRequestClass = new () => WriteRequest
+
+let requestClass: WriteRequestClass | null = null
+/** One request serves all writes that the kernel takes at once: libuv keeps it only when bytes are left over. */
+let spare: WriteRequest | null = null
+
+/** Node's own class of write requests, seen when a socket first writes text by itself. */
+function learn(handle: StreamHandle): void {
+  const original = handle.writeLatin1String
+  handle.writeLatin1String = function (request, text) {
+    requestClass ??= request.constructor as WriteRequestClass
+    // The prototype's method again: the handle is as it was.
+    delete (handle as { writeLatin1String?: unknown }).writeLatin1String
+    return original.call(this, request, text)
+  }
+}
+
+/** Writes to one socket, in order with what is written to the socket itself. */
+export class SocketWriter {
+  readonly socket: Socket
+  /** Bytes handed over by this writer. */
+  #submitted = 0
+  #handle: StreamHandle | null
+  /** Writes of ours that libuv still holds. */
+  #held = 0
+  readonly #onDrain: () => void
+
+  /** `onDrain` is called when the kernel has taken all after a write that returned false. */
+  constructor(socket: Socket, fast: boolean, onDrain: () => void) {
+    this.socket = socket
+    this.#onDrain = onDrain
+    const handle = fast ? (socket as unknown as { _handle?: StreamHandle | null })._handle : null
+    const usable =
+      handle != null && typeof handle.writeLatin1String === 'function' && typeof handle.writeQueueSize === 'number'
+    this.#handle = usable ? handle : null
+    if (usable && requestClass === null) learn(handle)
+    socket.on('drain', () => {
+      if (this.#held === 0) onDrain()
+    })
+    socket.on('close', () => {
+      this.#handle = null
+    })
+  }
+
+  /** Write latin1 text. False: wait for the drain. */
+  text(text: string): boolean {
+    this.#submitted += text.length
+    const handle = this.#handle
+    const socket = this.socket
+    if (handle === null || requestClass === null || socket.writableLength > 0) {
+      return socket.write(text, 'latin1')
+    }
+    const request = spare ?? new requestClass()
+    spare = null
+    request.oncomplete = null
+    const error = handle.writeLatin1String(request, text)
+    if (error !== 0) {
+      spare = request
+      socket.destroy()
+      return true
+    }
+    if (handle.writeQueueSize === 0) {
+      spare = request
+      return true
+    }
+    this.#hold(request, handle)
+    return false
+  }
+
+  /** libuv keeps the request until the kernel takes the rest. */
+  #hold(request: WriteRequest, handle: StreamHandle): void {
+    this.#held++
+    request.handle = handle
+    request.oncomplete = status => {
+      this.#held--
+      if (status < 0) this.socket.destroy()
+      else if (this.#held === 0 && this.socket.writableLength === 0) this.#onDrain()
+    }
+  }
+
+  /** Write bytes; the array belongs to the socket from now on. False: wait for the drain. */
+  bytes(bytes: Uint8Array): boolean {
+    this.#submitted += bytes.length
+    return this.socket.write(bytes) && this.#held === 0
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get pending(): number {
+    return this.socket.writableLength + (this.#held > 0 && this.#handle !== null ? this.#handle.writeQueueSize : 0)
+  }
+
+  /** Bytes that the kernel has taken: what tells a slow reader from one that stands still. */
+  get taken(): number {
+    return this.#submitted - this.pending
+  }
+}
