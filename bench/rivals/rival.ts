@@ -67,6 +67,14 @@ export function pin(): void {
   core = String(last)
 }
 
+/** Those that run, so that none outlives a bench that is interrupted. */
+const alive = new Set<ChildProcess>()
+process.on('exit', () => {
+  // Not SIGKILL: nginx's master would leave its worker behind.
+  for (const child of alive) child.kill('SIGTERM')
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130))
+
 /** Starts a command; what it prints to standard error comes with the Error when it fails to start. */
 export class RivalProcess {
   readonly child: ChildProcess
@@ -75,6 +83,8 @@ export class RivalProcess {
   constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env) {
     const [file, argv] = core === null ? [command, args] : ['taskset', ['--cpu-list', core, command, ...args]]
     this.child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'pipe'], env })
+    alive.add(this.child)
+    this.child.once('exit', () => alive.delete(this.child))
     this.child.stdout!.on('data', (d: Buffer) => this.#keep(d))
     this.child.stderr!.on('data', (d: Buffer) => this.#keep(d))
   }

@@ -9,4 +9,7 @@ import { sluiceNative, sluiceUws } from './sluice.ts'
 /** The one that ratios are taken against, where it runs. */
 export const YARDSTICK = 'nginx'
 
+/** The one that may fail no run. */
+export const DEFAULT = sluiceNative.name
+
 export const rivals: readonly Rival[] = [sluiceNative, sluiceUws, nginx, haproxy, httpProxy3, fastifyHttpProxy]
