@@ -47,11 +47,9 @@ export const document = z.strictObject({
     .describe('How the gateway ends.'),
   trustedProxies: z
     .array(
-      z
-        .string()
-        .refine(text => parseCidr(text) !== null, {
-          error: 'an IP address or network is due, such as 10.0.0.0/8, 192.0.2.1 or fd00::/8',
-        }),
+      z.string().refine(text => parseCidr(text) !== null, {
+        error: 'an IP address or network is due, such as 10.0.0.0/8, 192.0.2.1 or fd00::/8',
+      }),
       { error: 'a list of addresses and networks is due' },
     )
     .default([])

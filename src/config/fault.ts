@@ -31,10 +31,12 @@ export interface Fault {
 /** A place in the document: keys and list indexes from the top. */
 export type Path = readonly (string | number)[]
 
-/** `file:line:column path: what is wrong (CODE)`. */
+/** `file:line:column path: what is wrong (CODE)`, on one line and without control characters. */
 export function formatFault(fault: Fault): string {
   const place = fault.path === '' ? '' : ` ${fault.path}:`
-  return `${fault.file}:${fault.line}:${fault.column}${place} ${fault.message} (${fault.code})`
+  const line = `${fault.file}:${fault.line}:${fault.column}${place} ${fault.message} (${fault.code})`
+  // Keys, tags and a plugin's own words come from outside; a terminal must not obey them.
+  return line.replace(/[\x00-\x1f\x7f-\x9f]/g, '\ufffd')
 }
 
 /** A path as one reads it: `routes[3].plugins[0].rate-limit.limit`; keys that hold dots or spaces stand in `["…"]`. */

@@ -62,6 +62,10 @@ t.test('every fault of the text has its line and column', async t => {
     ],
   ]
   for (const [text, expected] of cases) t.same(faultsOf(text), expected, JSON.stringify(text))
+  t.same(faultsOf('a: {"\\e[2J": 1, "\\e[2J": 2}\n'), [
+    'g.yaml:1:17 a["\\u001b[2J"]: duplicate key; the first is on line 1 (SLUICE_CONFIG_DUPLICATE_KEY)',
+  ])
+  t.notMatch(faultsOf('a: !\u009b2J x\n').join(), /[\x00-\x1f\x7f-\x9f]/, 'no control characters')
   t.equal(({} as { x?: number }).x, undefined, 'the prototype of objects is as it was')
 })
 
