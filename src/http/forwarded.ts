@@ -98,6 +98,22 @@ export function addForwarding(head: RequestHead, trusted: CidrSet | null): boole
   return via === '' || via.split(VIA).length <= MAX_PASSES
 }
 
+/**
+ * Count down Max-Forwards of an OPTIONS or TRACE (RFC 9110 7.6.2). False when it has come to its end here: then it must
+ * not go on. Called once an exchange.
+ */
+export function countForward(head: RequestHead): boolean {
+  if (head.method !== 'OPTIONS' && head.method !== 'TRACE') return true
+  const headers = head.headers
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i] !== 'max-forwards' || !/^\d{1,9}$/.test(headers[i + 1]!)) continue
+    const left = Number(headers[i + 1])
+    if (left === 0) return false
+    headers[i + 1] = String(left - 1)
+  }
+  return true
+}
+
 function isClaim(name: string, hasUnderscore: boolean): boolean {
   const first = name.charCodeAt(0)
   // Only names with x or f can be one: spares a lookup for most.

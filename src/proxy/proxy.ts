@@ -3,7 +3,7 @@ import { Timer, wheel } from '../clock.ts'
 import { GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Downstream, Receiver } from '../http/downstream.ts'
-import { addForwarding } from '../http/forwarded.ts'
+import { addForwarding, countForward } from '../http/forwarded.ts'
 import type { Reply, RequestHead } from '../http/head.ts'
 import { normalizePath } from '../http/path.ts'
 import { headerListFault } from '../http1/serialize.ts'
@@ -109,6 +109,12 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       }
       head.path = path
     }
+    if (!countForward(head)) {
+      // TRACE would send the client's credentials back as content (RFC 9110 9.3.8).
+      if (head.method === 'TRACE') this.fail(x, new GatewayError('SLUICE_NOT_IMPLEMENTED', 'TRACE ends here'))
+      else this.answered(x, { status: 204, headers: [], body: null })
+      return
+    }
     if (!addForwarding(head, x.snapshot.trusted)) {
       this.fail(x, new GatewayError('SLUICE_LOOP_DETECTED', 'Via names this gateway too often'))
       return
@@ -119,8 +125,9 @@ export class EdgeProxy implements Receiver, AttemptOwner {
         this.fail(x, new GatewayError('SLUICE_PLUGIN_FAILED', `towards the upstream ${fault}`))
         return
       }
-      if (route.plan.rewritesRequest && head.bodyLength > 0) head.bodyLength = -1
     }
+    // Whatever comes of the body, its old length would end the message at the wrong byte.
+    if (route.plan.rewritesRequest && head.bodyLength > 0) head.bodyLength = -1
     countRequest(route)
     x.down.onDrain = () => x.attempt?.drained()
     this.#try(x)

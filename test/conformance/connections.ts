@@ -1,0 +1,4 @@
+// x
+import type { Test } from 'tap'
+import type { Traits } from './engines.ts'
+export async function connections(_t: Test, _engine: Traits): Promise<void> {}

@@ -1,0 +1,16 @@
+// One suite over both engines: what a client and an upstream see of the gateway, byte by byte.
+import t from 'tap'
+import { bodies } from './bodies.ts'
+import { connections } from './connections.ts'
+import { ENGINES } from './engines.ts'
+import { failures } from './failures.ts'
+import { heads } from './heads.ts'
+
+for (const engine of ENGINES) {
+  t.test(engine.name, async t => {
+    await t.test('heads', t => heads(t, engine))
+    await t.test('bodies', t => bodies(t, engine))
+    await t.test('connections', t => connections(t, engine))
+    await t.test('failures', t => failures(t, engine))
+  })
+}
