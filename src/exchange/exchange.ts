@@ -28,8 +28,6 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   readonly world: ExchangeWorld
   /** Place of the path pattern that matched, among the route's. */
   readonly patternIndex: number
-  /** `performance.now()` when the head was complete. */
-  readonly startedAt: number
   /** Plugin state, by Slot. */
   readonly slots: unknown[] = []
   /** Where it goes; a plugin may change it in the request phase. Null for routes that answer themselves. */
@@ -46,7 +44,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   claims: Readonly<Record<string, unknown>> | null = null
   /** Who the client is, by name, set by an authentication plugin. */
   consumer: string | null = null
-  /** `performance.now()` at which the route's timeout ends it; Infinity without one. */
+  /** Time of the wheel (clock.ts) at which the route's timeout ends it; Infinity without one. */
   deadline = Number.POSITIVE_INFINITY
   /** Request plugins whose turn has come: only these see the answer. Bits of those that `when` left out. */
   reached = 0
@@ -69,7 +67,6 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     this.patternIndex = patternIndex
     this.upstream = upstream
     this.world = world
-    this.startedAt = performance.now()
   }
 
   /** The client's address; behind trusted proxies the one they tell. */
@@ -108,8 +105,9 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
 
   /** Replace a request header before it goes upstream; its underscore twin goes too (PITFALLS 7). Throws on CR, LF and the like. */
   setRequestHeader(name: string, value: string): void {
+    const good = checked(name, value)
     this.removeRequestHeader(name)
-    this.head.headers.push(name, checked(name, value))
+    this.head.headers.push(name, good)
   }
 
   /** Add a request header beside those of that name. Throws on CR, LF and the like. */
@@ -135,8 +133,9 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   /** Replace a header of the answer, in the response phase. Throws on CR, LF and the like. */
   setResponseHeader(name: string, value: string): void {
     if (this.response === null) return
+    const good = checked(name, value)
     removeHeader(this.response.headers, name)
-    this.response.headers.push(name, checked(name, value))
+    this.response.headers.push(name, good)
     if (name === 'date') this.response.hasDate = true
   }
 
