@@ -299,7 +299,7 @@ export class UwsDownstream implements Downstream {
     if (this.#state === State.Length && held !== null) {
       this.#held = null
       this.#perform(Step.Part, held)
-    }
+    } else this.#perform(Step.Drain, EMPTY)
     if (!this.#blocked) this.onDrain?.()
   }
 
