@@ -1,4 +1,6 @@
 // The gateway: ties configuration, snapshot, listeners and admin together; start, reload, stop.
+//
+// Over 300 lines because start, reload and stop are one life: what each opens, the others have to close.
 import { resolve } from 'node:path'
 import { AdminServer } from './admin/admin.ts'
 import type { Config } from './config/document.ts'
@@ -9,10 +11,11 @@ import { type Watching, watchFile } from './config/watch.ts'
 import { loadEngine } from './listener/engines.ts'
 import type { Listener, ListenerOptions } from './listener/listener.ts'
 import { createLog, type Log } from './log.ts'
+import { countReload } from './metrics.ts'
 import { Catalog } from './pipeline/catalog.ts'
 import type { PluginDefinition } from './pipeline/plugin.ts'
 import { EdgeProxy } from './proxy/proxy.ts'
-import { type Compiled, CompileError, compile } from './snapshot/compile.ts'
+import { type Compiled, CompileError, closeSites, compile } from './snapshot/compile.ts'
 import type { Snapshot } from './snapshot/snapshot.ts'
 
 /** How a gateway is made. */
@@ -45,6 +48,7 @@ export class ConfigError extends Error {
 
 /** A listener could not be opened. */
 export class ListenError extends Error {
+  /** `name` is who wanted to: `listener web`, or `the admin pages`. */
   constructor(name: string, host: string, port: number, cause: Error & { code?: string }) {
     const why =
       cause.code === 'EADDRINUSE'
@@ -52,7 +56,7 @@ export class ListenError extends Error {
         : cause.code === 'EACCES'
           ? 'this user may not listen there; take a port above 1023'
           : cause.message
-    super(`listener ${name} cannot listen on ${host}:${port}: ${why}`)
+    super(`${name} cannot listen on ${host}:${port}: ${why}`)
     this.name = 'ListenError'
   }
 }
@@ -77,10 +81,13 @@ export class Gateway {
   #snapshot: Snapshot | null = null
   #shown = '{}'
   #listeners: Open[] = []
+  /** Listeners that a reload took away, until their last connection is gone. */
+  readonly #leaving = new Map<Listener, Promise<void>>()
   #admin: AdminServer | null = null
   #watcher: Watching | null = null
   #reloading: Promise<boolean> | null = null
   #reloadAgain = false
+  #started = false
   #lastReload: ReloadState | null = null
   #stopping: Promise<void> | null = null
 
@@ -127,29 +134,39 @@ export class Gateway {
   async start(): Promise<void> {
     const { file, env = process.env, plugins, modules = {} } = this.#options
     const catalog = new Catalog(plugins, modules)
-    const loaded = await loadFile(file, { env, catalog })
-    if (loaded.config === null) throw new ConfigError(loaded.faults)
-    const compiled = await this.#compile(loaded.config, catalog, null)
+    // Watched before it is read: a change in between must not be missed.
+    if (this.#options.watch !== false) this.#watcher = watchFile(resolve(file), () => void this.reload())
+    let compiled: Compiled | null = null
     try {
+      const loaded = await loadFile(file, { env, catalog })
+      if (loaded.config === null) throw new ConfigError(loaded.faults)
+      compiled = await this.#compile(loaded.config, catalog, null)
       this.#snapshot = compiled.snapshot
       this.#shown = loaded.shown
       for (const options of loaded.config.listeners) this.#listeners.push(await this.#open(options))
       this.#admin = await this.#nextAdmin(loaded.config.admin)
     } catch (error) {
-      compiled.discard()
+      this.#watcher?.close()
+      compiled?.discard()
       for (const { listener } of this.#listeners) listener.destroy()
       throw error
     }
     compiled.commit()
-    if (this.#options.watch !== false) this.#watcher = watchFile(resolve(file), () => void this.reload())
+    this.#started = true
+    if (this.#reloadAgain) void this.reload()
   }
 
   /**
    * Load the file again beside what runs, then swap. False when it has faults: then nothing changes. Calls that come
-   * while one is under way become one more after it, so that the last content wins. Never rejects.
+   * while one is under way become one more after it, so that the last content wins; so do those that come
+   * before `start` is over. Never rejects.
    */
   reload(): Promise<boolean> {
     if (this.#stopping !== null) return Promise.resolve(false)
+    if (!this.#started) {
+      this.#reloadAgain = true
+      return Promise.resolve(false)
+    }
     if (this.#reloading !== null) {
       this.#reloadAgain = true
       return this.#reloading
@@ -176,6 +193,8 @@ export class Gateway {
     const { file, env = process.env, bundled, plugins, modules = {}, moduleUrls = {} } = this.#options
     const loaded: Loaded = await loadInWorker(file, { env, bundled, modules: moduleUrls })
     if (loaded.config === null) return this.#rejected(loaded.faults.map(formatFault))
+    const held = await this.#heldPorts(loaded.config.listeners)
+    if (held.length > 0) return this.#rejected(held.map(formatFault))
     let compiled: Compiled
     try {
       compiled = await this.#compile(loaded.config, new Catalog(plugins, modules), this.snapshot)
@@ -206,12 +225,14 @@ export class Gateway {
       this.#admin = admin
     }
     this.#lastReload = { at: new Date().toISOString(), ok: true, faults: [] }
+    countReload(true)
     this.#log.info('configuration reloaded', { file, routes: loaded.config.routes.length })
     return true
   }
 
   #rejected(faults: readonly string[]): false {
     this.#lastReload = { at: new Date().toISOString(), ok: false, faults }
+    countReload(false)
     this.#log.error('the new configuration is faulty; the old one goes on', {
       faults: faults.slice(0, 20),
       count: faults.length,
@@ -239,6 +260,20 @@ export class Gateway {
     return this.#listeners.find(same)
   }
 
+  /** Ports that a new listener wants while an open one has them: the two cannot be open beside each other. */
+  async #heldPorts(wanted: readonly ListenerOptions[]): Promise<Fault[]> {
+    const faults: Fault[] = []
+    for (const [i, options] of wanted.entries()) {
+      if (options.port === 0 || this.#running(options) !== undefined) continue
+      const holder = this.#listeners.find(({ options: open }) => open.port === options.port && overlap(open, options))
+      if (holder === undefined) continue
+      const key = holder.options.host === options.host ? 'engine' : 'host'
+      const message = `the ${key} of an open listener cannot be changed by a reload; take another port, or restart the gateway`
+      faults.push(await faultIn(this.#options.file, ['listeners', i, key], message, 'SLUICE_CONFIG_INVALID'))
+    }
+    return faults
+  }
+
   #swapListeners(config: Config, opened: readonly Open[]): void {
     const next = config.listeners.map(options => {
       const running = this.#running(options)
@@ -248,7 +283,10 @@ export class Gateway {
       running.proxy.keepEncodedSlash = options.paths.encodedSlash === 'keep'
       return running
     })
-    for (const open of this.#listeners) if (!next.includes(open)) void open.listener.drain()
+    for (const { listener } of this.#listeners.filter(open => !next.includes(open))) {
+      const drained = listener.drain().then(() => void this.#leaving.delete(listener))
+      this.#leaving.set(listener, drained)
+    }
     this.#listeners = next
   }
 
@@ -258,7 +296,7 @@ export class Gateway {
       const proxy = new EdgeProxy(this, options.paths.encodedSlash === 'keep', this.#log)
       return { options, proxy, listener: await engine.listen(options, proxy) }
     } catch (error) {
-      throw new ListenError(options.name, options.host, options.port, error as Error)
+      throw new ListenError(`listener ${options.name}`, options.host, options.port, error as Error)
     }
   }
 
@@ -275,7 +313,7 @@ export class Gateway {
     try {
       await admin.listen(at.host, at.port)
     } catch (error) {
-      throw new ListenError('admin', at.host, at.port, error as Error)
+      throw new ListenError('the admin pages', at.host, at.port, error as Error)
     }
     return admin
   }
@@ -293,20 +331,38 @@ export class Gateway {
     this.#watcher?.close()
     const snapshot = this.#snapshot
     if (snapshot === null) return
-    let timer: NodeJS.Timeout | undefined
-    const grace = new Promise<void>(done => {
-      timer = setTimeout(done, snapshot.config.shutdown.grace)
-    })
-    await Promise.race([Promise.all(this.listeners.map(listener => listener.drain())), grace])
-    clearTimeout(timer)
-    for (const listener of this.listeners) listener.destroy()
+    const drains = this.listeners.map(listener => listener.drain())
+    // A reload that is under way gives up by itself, once its check is over.
+    await within(Promise.all([...drains, ...this.#leaving.values(), this.#reloading]), snapshot.config.shutdown.grace)
+    this.destroy()
+    // Plugins hear of the exchanges that were cut before they are closed.
+    await within(new Promise<void>(idle => this.snapshot.retire(null, idle)), CUT_TIME)
+    closeSites(this.snapshot.sites.values(), this.#log)
+    for (const upstream of this.snapshot.upstreams.values()) upstream.close()
     await this.#admin?.close()
-    for (const upstream of snapshot.upstreams.values()) upstream.close()
-    for (const site of snapshot.sites.values()) site.plugin.close?.()
   }
 
   /** Give up at once. */
   destroy(): void {
-    for (const listener of this.listeners) listener.destroy()
+    for (const listener of [...this.listeners, ...this.#leaving.keys()]) listener.destroy()
   }
+}
+
+/** Longest that the end of exchanges whose connections were destroyed is waited for, in milliseconds. */
+const CUT_TIME = 1_000
+
+/** Resolve as soon as `promise` does, at the latest after `ms`. */
+async function within(promise: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>(done => {
+    timer = setTimeout(done, ms)
+  })
+  await Promise.race([promise, late])
+  clearTimeout(timer)
+}
+
+/** May two listeners on one port not be open at once? An address for all takes the port from every other. */
+function overlap(a: ListenerOptions, b: ListenerOptions): boolean {
+  const all = (host: string) => host === '0.0.0.0' || host === '::'
+  return a.host === b.host || all(a.host) || all(b.host)
 }

@@ -1,5 +1,6 @@
 // The admin port: health, readiness, and what the gateway knows, as JSON; read-only and on loopback unless told otherwise.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { registry } from '../metrics.ts'
 import type { Entry } from '../route/entry.ts'
 import { describe } from '../route/listing.ts'
 import type { Route } from '../route/route.ts'
@@ -68,6 +69,12 @@ export class AdminServer {
       return
     }
     const path = (request.url ?? '/').split('?')[0]!
+    if (path === '/metrics') {
+      void registry.metrics().then(text => {
+        response.writeHead(200, { 'content-type': registry.contentType }).end(request.method === 'HEAD' ? '' : text)
+      })
+      return
+    }
     const page = this.#page(path)
     response.writeHead(page.status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
     response.end(request.method === 'HEAD' ? '' : `${page.body}\n`)
@@ -77,7 +84,7 @@ export class AdminServer {
     const source = this.#source
     switch (path) {
       case '/':
-        return json(200, { pages: ['/healthz', '/readyz', '/config', '/routes', '/upstreams'] })
+        return json(200, { pages: PAGES })
       case '/healthz':
         return json(200, { status: 'ok' })
       case '/readyz':
@@ -93,6 +100,8 @@ export class AdminServer {
     }
   }
 }
+
+const PAGES = ['/healthz', '/readyz', '/metrics', '/config', '/routes', '/upstreams']
 
 function json(status: number, value: unknown): Page {
   return { status, body: JSON.stringify(value, null, 2) }

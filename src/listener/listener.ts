@@ -26,7 +26,8 @@ export const listenerOptions = z.strictObject({
         .default(10 * 1024 * 1024)
         .describe('Largest request body, 413 past it; `unlimited` streams any size.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('What a request may take up.'),
   timeouts: z
     .strictObject({
       idle: duration(1).default(60_000).describe('A keep-alive connection without a request closes after this.'),
@@ -34,7 +35,8 @@ export const listenerOptions = z.strictObject({
         .default(10_000)
         .describe('A head must be complete this long after its first byte; 408 past it.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('How long a client may take.'),
   paths: z
     .strictObject({
       encodedSlash: z
@@ -42,7 +44,8 @@ export const listenerOptions = z.strictObject({
         .default('refuse')
         .describe('%2F in a path: refuse with 400, or keep it as part of a segment.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('How paths are read.'),
 })
 
 /** Checked options of one listener: durations in milliseconds, sizes in bytes. */

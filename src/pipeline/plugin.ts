@@ -54,6 +54,8 @@ export interface PluginContext {
   readonly upstreams: ReadonlySet<string>
   /** This instance's state on an exchange. Call at most once, in `create`. */
   slot<T>(): Slot<T>
+  /** A counter of the plugin's own in /metrics: `sluice_plugin_events_total{plugin, route, event}`. Ask in `create`. */
+  counter(event: string): () => void
   /** Log a line under the plugin's name. Never pass secrets or tokens. */
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void
 }

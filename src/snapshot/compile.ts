@@ -6,6 +6,7 @@ import { compileCondition } from '../exchange/attribute.ts'
 import { Slot } from '../exchange/slot.ts'
 import { CidrSet } from '../http/cidr.ts'
 import type { Log } from '../log.ts'
+import { pluginCounter } from '../metrics.ts'
 import type { Catalog } from '../pipeline/catalog.ts'
 import type { PluginEntry } from '../pipeline/entry.ts'
 import { Plan, type PlanMember } from '../pipeline/plan.ts'
@@ -72,6 +73,7 @@ class Compiler {
   readonly #freshSites: PluginSite[] = []
   /** Slots in use, by route; null stands for gateway-wide. */
   readonly #slots = new Map<string | null, Set<number>>()
+  #upstreamNames: ReadonlySet<string> = new Set()
   #sliceEnd = 0
 
   constructor(config: Config, previous: Snapshot | null, context: CompileContext) {
@@ -84,6 +86,7 @@ class Compiler {
   async run(): Promise<Compiled> {
     const config = this.#config
     await this.#compileUpstreams()
+    this.#upstreamNames = new Set(this.#upstreams.keys())
     // Carried instances keep their slots, so they are settled before new ones get theirs.
     await this.#carrySites()
     const everywhere = await this.#members(null, config.plugins, ['plugins'], this.#takenSlots(null))
@@ -102,7 +105,7 @@ class Compiler {
     }
     const trusted = config.trustedProxies.length === 0 ? null : new CidrSet(config.trustedProxies)
     const snapshot = new Snapshot(config, builder.build(), this.#upstreams, trusted, this.#sites)
-    return { snapshot, commit: () => this.#commit(), discard: () => this.discard() }
+    return { snapshot, commit: () => this.#commit(snapshot), discard: () => this.discard() }
   }
 
   /** Give the event loop its turn when a slice is used up. */
@@ -217,11 +220,12 @@ class Compiler {
       const plugin = definition.create(definition.options.parse(entry.options), {
         route,
         baseDir: this.#baseDir,
-        upstreams: new Set(this.#upstreams.keys()),
+        upstreams: this.#upstreamNames,
         slot: <T>() => {
           slot ??= new Slot(lowestFree(taken))
           return slot as Slot<T>
         },
+        counter: event => pluginCounter(name, route ?? '', event),
         log: (level, message, fields) =>
           log[level](message, { plugin: name, ...(route === null ? {} : { route }), ...fields }),
       })
@@ -240,7 +244,7 @@ class Compiler {
     }
   }
 
-  #commit(): void {
+  #commit(snapshot: Snapshot): void {
     for (const [name, options] of Object.entries(this.#config.upstreams)) {
       const upstream = this.#upstreams.get(name)!
       if (upstream.options !== options) upstream.reconfigure(options)
@@ -251,25 +255,29 @@ class Compiler {
       if (this.#upstreams.get(upstream.name) !== upstream) upstream.close()
     }
     const gone = [...previous.sites.values()].filter(site => this.#sites.get(site.key) !== site)
-    // Requests that began under the old snapshot still run through its plugins.
-    previous.whenIdle(() => {
-      for (const site of gone) this.#close(site)
-    })
+    // Requests that began under the old snapshot still run through its plugins. The closure must keep no compiler.
+    const { log } = this.#context
+    previous.retire(snapshot, () => closeSites(gone, log))
   }
 
   discard(): void {
     for (const upstream of this.#freshUpstreams) upstream.close()
-    for (const site of this.#freshSites) this.#close(site)
+    closeSites(this.#freshSites, this.#context.log)
   }
+}
 
-  #close(site: PluginSite): void {
+/** Close these plugins; what one throws, or rejects with, is logged and keeps nothing from closing. */
+export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
+  for (const { plugin, definition } of sites) {
+    const failed = (error: unknown) => {
+      const text = error instanceof Error ? error.message : String(error)
+      log.error('a plugin failed to close', { plugin: definition.name, error: text })
+    }
     try {
-      site.plugin.close?.()
+      const closing: unknown = plugin.close?.()
+      if (closing instanceof Promise) closing.catch(failed)
     } catch (error) {
-      this.#context.log.error('a plugin failed to close', {
-        plugin: site.definition.name,
-        error: (error as Error).message,
-      })
+      failed(error)
     }
   }
 }
