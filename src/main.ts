@@ -61,7 +61,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const [command, ...rest] = positionals
   if (command === undefined) return usage('a command is due')
   if (rest.length > 0) return usage(`too many words: ${rest.join(' ')}`)
-  const file = values.config ?? process.env['SLUICE_CONFIG'] ?? 'config/gateway.yaml'
+  const file = values.config ?? (process.env['SLUICE_CONFIG'] || 'config/gateway.yaml')
   switch (command) {
     case 'start':
       return start(file)
@@ -72,7 +72,10 @@ async function main(argv: readonly string[]): Promise<number> {
     case 'schema':
       return print(jsonSchemaText(bundled).trimEnd())
     case 'demo':
-      return runDemo(gatewayOptions(file), untilSignal)
+      return runDemo(gatewayOptions(file), gateway => {
+        reloadOnHangup(gateway)
+        return untilSignal(gateway)
+      })
     default:
       return usage(`there is no command ${command}`)
   }
@@ -102,6 +105,7 @@ function usage(message: string): number {
 
 async function start(file: string): Promise<number> {
   const gateway = new Gateway(gatewayOptions(file))
+  reloadOnHangup(gateway)
   await gateway.start()
   for (const { name, host, port, engine } of gateway.listeners)
     print(`listener ${name} on http://${shown(host)}:${port} (${engine})`)
@@ -113,9 +117,13 @@ function shown(host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }
 
+/** Before the start: without a listener for it the signal would end the process. */
+function reloadOnHangup(gateway: Gateway): void {
+  process.on('SIGHUP', () => void gateway.reload())
+}
+
 /** Serve until SIGTERM or SIGINT, then stop in good order; a second signal ends at once. */
 function untilSignal(gateway: Gateway): Promise<number> {
-  process.on('SIGHUP', () => void gateway.reload())
   return new Promise(done => {
     let asked = false
     const end = () => {
@@ -168,6 +176,16 @@ function report(error: unknown): number {
   process.stderr.write(`sluice: ${error instanceof Error ? error.stack : String(error)}\n`)
   return EXIT.crash
 }
+
+// What nobody caught is a defect, of the gateway or of a plugin: whatever state it leaves, nothing should be served from
+// it. Rejections that nobody handled come here too.
+process.on('uncaughtException', error => {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  createLog().error('the gateway crashed', { error: text })
+  process.exit(EXIT.crash)
+})
+// Whoever reads what is printed may be gone: no reason to end.
+process.stdout.on('error', () => {})
 
 process.exitCode = await main(process.argv.slice(2)).catch(report)
 // A signal handler or an idle socket must not keep a command alive that is done.

@@ -17,7 +17,7 @@ export class Snapshot implements ExchangeWorld {
   readonly sites: ReadonlyMap<string, PluginSite>
   /** Exchanges that began under it and are not over. */
   inFlight = 0
-  #onIdle: (() => void) | null = null
+  readonly #tenure = new Tenure()
 
   constructor(
     config: Config,
@@ -33,19 +33,55 @@ export class Snapshot implements ExchangeWorld {
     this.sites = sites
   }
 
-  /** Call back once no exchange is under way; at once when none is. At most one callback is kept. */
-  whenIdle(callback: () => void): void {
-    if (this.inFlight === 0) callback()
-    else this.#onIdle = callback
+  /**
+   * No exchange begins under it any more, but under `successor` (null at the end of the gateway). Calls back once none
+   * is under way, neither here nor under an earlier snapshot: what was carried over may be in use there still.
+   */
+  retire(successor: Snapshot | null, idle: () => void): void {
+    this.#tenure.end(this.inFlight > 0, successor === null ? null : successor.#tenure, idle)
   }
 
   /** One exchange is over. */
   leave(): void {
     this.inFlight--
-    if (this.inFlight === 0 && this.#onIdle !== null) {
-      const callback = this.#onIdle
-      this.#onIdle = null
-      callback()
-    }
+    if (this.inFlight === 0) this.#tenure.left()
+  }
+}
+
+/**
+ * How long a snapshot is needed. Apart from it, so that one long exchange keeps no more than this of all the snapshots
+ * that came after its own.
+ */
+class Tenure {
+  /** Exchanges of this snapshot, or of an earlier one, are under way. Both are settled when it ends. */
+  #own = true
+  #earlier = false
+  #ended = false
+  #next: Tenure | null = null
+  #idle: (() => void) | null = null
+
+  end(own: boolean, next: Tenure | null, idle: () => void): void {
+    this.#ended = true
+    this.#own = own
+    this.#next = next
+    this.#idle = idle
+    if (next !== null) next.#earlier = true
+    this.#settle()
+  }
+
+  left(): void {
+    if (!this.#ended) return
+    this.#own = false
+    this.#settle()
+  }
+
+  #settle(): void {
+    if (!this.#ended || this.#own || this.#earlier || this.#idle === null) return
+    const idle = this.#idle
+    this.#idle = null
+    idle()
+    if (this.#next === null) return
+    this.#next.#earlier = false
+    this.#next.#settle()
   }
 }
