@@ -2,6 +2,7 @@
 // Over 200 lines because the outline, the plugins and the references between sections are one reading in one order.
 import { accessSync, constants, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { uwsFaults } from '../listener/uws.ts'
 import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
 import { type PluginEntry, pluginEntry } from '../pipeline/entry.ts'
 import type { PluginDefinition, PluginOptionsError } from '../pipeline/plugin.ts'
@@ -94,6 +95,7 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
     problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...missingFiles(raw, baseDir))
     problems.push(...(await pluginProblems(raw, catalog, baseDir)))
   }
+  if (outline.success) problems.push(...engineProblems(outline.data))
   if (problems.length > 0 || !outline.success) {
     const faults = problems
       .slice(0, MAX_FAULTS)
@@ -178,6 +180,17 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
     }
   }
   return problems
+}
+
+/** What a listener asks of an engine that cannot do it. */
+function engineProblems(config: Config): Problem[] {
+  return config.listeners.flatMap((listener, i) => {
+    if (listener.engine !== 'uws') return []
+    return uwsFaults(listener).map((text): Problem => {
+      const [option = '', ...rest] = text.split(': ')
+      return { path: ['listeners', i, ...option.split('.')], message: rest.join(': '), code: 'SLUICE_CONFIG_INVALID' }
+    })
+  })
 }
 
 /** Pairs of routes that no request can tell apart, among those that are well formed. */
