@@ -19,7 +19,8 @@ export class Timer {
   readonly wheel: Wheel
   readonly fire: () => void
 
-  /** `fire` is called once per `set`, from the event loop, at most one tick early and as late as the loop is busy. */
+  /** `fire` is called once per `set`, from the event loop, as late as the loop is busy, and early by no more than half
+   * a tick against `Wheel.now`, which itself is up to a tick old. */
   constructor(wheel: Wheel, fire: () => void) {
     this.wheel = wheel
     this.fire = fire
@@ -57,11 +58,18 @@ export class Timer {
 /** A hashed timer wheel that ticks only while a timer is linked. */
 export class Wheel {
   /** Milliseconds of a monotonic clock, refreshed each tick: coarse on purpose. Valid while a timer is linked. */
-  now = performance.now()
+  now: number
   running: NodeJS.Timeout | null = null
   readonly #slots: (Timer | null)[] = new Array(SLOTS).fill(null)
   #linked = 0
   #visited = 0
+  readonly #time: () => number
+
+  /** `time` reads a monotonic clock in milliseconds. */
+  constructor(time: () => number = () => performance.now()) {
+    this.#time = time
+    this.now = time()
+  }
 
   /** Number of linked timers; 0 when nothing waits. */
   get size(): number {
@@ -70,13 +78,13 @@ export class Wheel {
 
   /** The current time of this clock, also while it stands still. */
   time(): number {
-    return this.running === null ? performance.now() : this.now
+    return this.running === null ? this.#time() : this.now
   }
 
   start(): void {
-    this.now = performance.now()
+    this.now = this.#time()
     this.#visited = Math.floor(this.now / TICK)
-    this.running = setInterval(() => this.#tick(), TICK)
+    this.running = setInterval(() => this.turn(), TICK)
     this.running.unref()
   }
 
@@ -103,8 +111,9 @@ export class Wheel {
     this.#linked--
   }
 
-  #tick(): void {
-    this.now = performance.now()
+  /** Fire what is due. Called by the wheel's own interval. */
+  turn(): void {
+    this.now = this.#time()
     const until = Math.floor(this.now / TICK)
     // A loop that was blocked for more than a turn has to see each slot once, not each missed tick.
     if (until - this.#visited > SLOTS) this.#visited = until - SLOTS

@@ -28,9 +28,12 @@ for (let i = 0; i < 16; i++) {
 const EXTENSIONS =
   /^(?:[ \t]*;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*=[ \t]*(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"))?)*$/
 
+/** What an upstream's answer may hold after a size: blanks, or a `;` and anything but control characters. */
+const LENIENT = /^[ \t]*(?:;[\t \x21-\x7e\x80-\xff]*)?$/
+
 const parser = new HeadParser()
 
-/** One body's decoder. Call `step` until it returns NEED, END or BROKEN. */
+/** One body's decoder. Call `step` until it returns NEED, END or BROKEN; after BROKEN it is not used again. */
 export class ChunkedDecoder {
   /** Offset up to which bytes were used, after each step. */
   position = 0
@@ -46,6 +49,15 @@ export class ChunkedDecoder {
   #extension = ''
   #extensions = 0
   #trailer: Buffer | null = null
+  readonly #extensionForm: RegExp
+
+  /**
+   * `lenient` is for answers of upstreams: blanks after a size and extensions of no known form are skipped, which
+   * harms nobody because what goes on is framed by us. What delimits chunks stays strict.
+   */
+  constructor(lenient = false) {
+    this.#extensionForm = lenient ? LENIENT : EXTENSIONS
+  }
 
   /** Go on at `bytes[at]`; returns NEED, DATA, END or BROKEN. */
   step(bytes: Buffer, at: number, end: number): number {
@@ -75,7 +87,8 @@ export class ChunkedDecoder {
           }
           if (at === end) break
           if (bytes[at] === 0x0a) return this.#break('bare LF after a chunk size')
-          if (this.#extension !== '' && !EXTENSIONS.test(this.#extension)) return this.#break('bad chunk extension')
+          if (this.#extension !== '' && !this.#extensionForm.test(this.#extension))
+            return this.#break('bad chunk extension')
           at++
           this.#state = State.SizeLf
           break

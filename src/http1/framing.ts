@@ -119,6 +119,19 @@ const PROTECTED = new Set([
   'te',
 ]) // prettier-ignore
 
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 9
+}
+
+/** Without OWS at both ends (RFC 9110 5.6.3). `trim` would take U+00A0 for a blank, which is a byte like any other here. */
+function trimBlanks(text: string): string {
+  let from = 0
+  let to = text.length
+  while (from < to && isBlank(text.charCodeAt(from))) from++
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to--
+  return text.substring(from, to)
+}
+
 /** What a Connection field says. */
 export interface ConnectionOptions {
   close: boolean
@@ -135,7 +148,7 @@ export function readConnection(value: string, into: ConnectionOptions): boolean 
     return true
   }
   for (const part of value.toLowerCase().split(',')) {
-    const option = part.trim()
+    const option = trimBlanks(part)
     if (option === '') continue
     if (!isToken(option)) return false
     if (option === 'close') into.close = true

@@ -38,6 +38,8 @@ export interface HeadLimits {
 const TARGET_BYTE = new Uint8Array(256)
 for (let byte = 0x21; byte < 0x7f; byte++) TARGET_BYTE[byte] = byte === 0x23 ? 0 : 1
 
+const TRAILER: ReadonlySet<string> = new Set(['trailer'])
+
 const METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE', 'PATCH', 'OPTIONS']
 
 /**
@@ -111,7 +113,7 @@ export class HeadParser {
     if (fieldsEnd < 0) return INVALID
     const text = bytes.toString('latin1', start, fieldsEnd)
     this.method = methodName(text, methodEnd - start)
-    if (!this.#collect(text, start)) return INVALID
+    if (!this.#collect(text, start, true)) return INVALID
     if (!this.#target(text.substring(targetStart - start, targetEnd - start))) return INVALID
     if (!this.#framing()) return INVALID
     return fieldsEnd
@@ -124,7 +126,7 @@ export class HeadParser {
     // "HTTP/1.x NNN" and SP reason, or CRLF at once (RFC 9112 4: the reason may be empty, the SP not; we let it).
     if (limit - at < 13) {
       if (!matches(bytes, at, limit, 'HTTP/1.')) return this.#failResponse('no status line')
-      return this.#more(end, limit, 'the status line does not end')
+      return this.#moreResponse(end, limit, 'the status line does not end')
     }
     if (!matches(bytes, at, limit, 'HTTP/1.')) return this.#failResponse('no status line')
     const minor = bytes[at + 7]! - 48
@@ -139,13 +141,13 @@ export class HeadParser {
     let i = at + 12
     if (bytes[i] !== SP && bytes[i] !== CR) return this.#failResponse('malformed status line')
     while (i < limit && VALUE_BYTE[bytes[i]!] === 1) i++
-    if (i + 1 >= limit) return this.#more(end, limit, 'the status line does not end')
+    if (i + 1 >= limit) return this.#moreResponse(end, limit, 'the status line does not end')
     if (bytes[i] !== CR || bytes[i + 1] !== LF) return this.#failResponse('control byte in the status line')
     const fieldsEnd = this.#fields(bytes, i + 2, limit, limits.count)
-    if (fieldsEnd === INCOMPLETE) return this.#more(end, limit, 'the head does not end')
+    if (fieldsEnd === INCOMPLETE) return this.#moreResponse(end, limit, 'the head does not end')
     if (fieldsEnd < 0) return this.#failResponse(this.reason)
     const text = bytes.toString('latin1', at, fieldsEnd)
-    if (!this.#collect(text, at)) return this.#failResponse(this.reason)
+    if (!this.#collect(text, at, false)) return this.#failResponse(this.reason)
     if (this.chunked && this.contentLength >= 0) return this.#failResponse('Content-Length beside Transfer-Encoding')
     if (this.chunked && this.minor === 0) return this.#failResponse('Transfer-Encoding in HTTP/1.0')
     return fieldsEnd
@@ -182,6 +184,10 @@ export class HeadParser {
   #more(end: number, limit: number, reason: string): number {
     if (limit === end) return INCOMPLETE
     return this.#fail('SLUICE_HEADERS_TOO_LARGE', `${reason} within the limit`)
+  }
+
+  #moreResponse(end: number, limit: number, reason: string): number {
+    return limit === end ? INCOMPLETE : this.#failResponse(`${reason} within the limit`)
   }
 
   /** One empty line before the request line is forgiven (RFC 9112 2.2). */
@@ -273,7 +279,7 @@ export class HeadParser {
   }
 
   /** Make the header list from the noted offsets; takes out what concerns this hop alone. */
-  #collect(text: string, base: number): boolean {
+  #collect(text: string, base: number, request: boolean): boolean {
     const scratch = this.#scratch
     const headers: HeaderList = []
     this.headers = headers
@@ -309,6 +315,11 @@ export class HeadParser {
           headers.push(known.name, value)
           break
         case Field.Host:
+          // In an answer it says nothing: passed on like any unknown field (RFC 9110 5.1).
+          if (!request) {
+            headers.push(known.name, value)
+            break
+          }
           if (++hosts > 1) return this.#refuse('more than one Host')
           this.host = value
           break
@@ -322,6 +333,7 @@ export class HeadParser {
           break
         case Field.TransferEncoding:
           if (++codings > 1 || !isChunked(value)) return this.#refuse('Transfer-Encoding is not exactly one chunked')
+          if (this.#isTabbed(text, k, base)) return this.#refuse('a tab beside a Transfer-Encoding')
           this.chunked = true
           break
         case Field.Upgrade:
@@ -335,6 +347,10 @@ export class HeadParser {
           headers.push(known.name, value)
           break
         case Field.Expect:
+          if (!request) {
+            headers.push(known.name, value)
+            break
+          }
           if (value.toLowerCase() !== '100-continue') {
             this.#fail('SLUICE_EXPECTATION_FAILED', 'unknown expectation')
             return false
@@ -346,10 +362,20 @@ export class HeadParser {
     this.close = options.close
     this.keepAlive = options.keepAlive
     this.upgrade = upgradeField && options.upgrade
-    if (options.named !== null) dropNamed(headers, options.named)
+    if (options.named !== null) dropNamed(headers, new Set(options.named))
     // A Trailer field announces what only a chunked body can carry (RFC 9110 6.6.2).
-    if (this.#hasTrailerField && !this.chunked) dropNamed(headers, ['trailer'])
+    if (this.#hasTrailerField && !this.chunked) dropNamed(headers, TRAILER)
     return true
+  }
+
+  /** A tab around `chunked` is legal (RFC 9110 5.6.3), but others, llhttp among them, then take it for another coding. */
+  #isTabbed(text: string, k: number, base: number): boolean {
+    const scratch = this.#scratch
+    for (let i = scratch[4 * k + 1]! + 1; i < scratch[4 * k + 2]!; i++)
+      if (text.charCodeAt(i - base) === HTAB) return true
+    for (let i = scratch[4 * k + 3]! - base; text.charCodeAt(i) !== CR; i++)
+      if (text.charCodeAt(i) === HTAB) return true
+    return false
   }
 
   #refuse(reason: string): boolean {
@@ -377,7 +403,9 @@ export class HeadParser {
       }
       if (this.host === '' && this.minor > 0) return this.#refuse('no Host')
       this.host = authority
-      path = found[2]!.startsWith('/') ? found[2]! : `/${found[2]!}`
+      // Without path and query OPTIONS means the server as a whole (RFC 9112 3.2.4).
+      if (found[2] === '' && this.method === 'OPTIONS') path = '*'
+      else path = found[2]!.startsWith('/') ? found[2]! : `/${found[2]!}`
     }
     if (this.host === '') {
       if (this.minor > 0) return this.#refuse('no Host')
@@ -409,10 +437,11 @@ function methodName(text: string, length: number): string {
   return text.substring(0, length)
 }
 
-function dropNamed(headers: HeaderList, names: readonly string[]): void {
+/** `names` is a set, because a client may name thousands. */
+function dropNamed(headers: HeaderList, names: ReadonlySet<string>): void {
   let kept = 0
   for (let i = 0; i < headers.length; i += 2) {
-    if (names.includes(headers[i]!)) continue
+    if (names.has(headers[i]!)) continue
     headers[kept] = headers[i]!
     headers[kept + 1] = headers[i + 1]!
     kept += 2

@@ -17,7 +17,12 @@ export interface PhaseEnd {
 }
 
 function isPromise(value: unknown): value is Promise<unknown> {
-  return typeof (value as Promise<unknown>).then === 'function'
+  return typeof (value as Promise<unknown> | null)?.then === 'function'
+}
+
+/** A phase that must be synchronous was made async: nobody waits for it, but its rejection must not end the process. */
+function watch(result: unknown, x: Exchange, step: Step, report: ReportFault): void {
+  if (isPromise(result)) result.then(undefined, fault => report(x, step, fault))
 }
 
 /** Run the request phase from the step at `from`; exactly one of the three outcomes is reported, maybe later. */
@@ -39,7 +44,8 @@ export function runRequest(plan: Plan, x: Exchange, end: PhaseEnd, from = 0): vo
         end.pluginFailed(x, step, error)
         return
       }
-      if (result === undefined) continue
+      // Plain JavaScript says null as readily as undefined.
+      if (result === undefined || result === null) continue
       if (isPromise(result)) {
         awaitRequest(plan, x, end, i, step, result as Promise<Reply | void>)
         return
@@ -63,7 +69,7 @@ function awaitRequest(
   result.then(
     reply => {
       if (x.finished) return
-      if (reply === undefined) runRequest(plan, x, end, at + 1)
+      if (reply === undefined || reply === null) runRequest(plan, x, end, at + 1)
       else end.answered(x, reply)
     },
     error => {
@@ -79,7 +85,7 @@ export function runAttempt(steps: readonly Step[], x: Exchange, end: PhaseEnd): 
     if (!step.joined(x)) continue
     try {
       const reply = step.plugin.onAttempt!(x)
-      if (reply !== undefined) return reply
+      if (reply !== undefined && reply !== null) return reply
     } catch (error) {
       end.pluginFailed(x, step, error)
       return 'failed'
@@ -100,7 +106,7 @@ export function runResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, 
       end.pluginFailed(x, step, error)
       return
     }
-    if (result === undefined || !isPromise(result)) continue
+    if (!isPromise(result)) continue
     result.then(
       () => {
         if (!x.finished) runResponse(steps, x, end, i + 1)
@@ -123,7 +129,8 @@ export function runOutcome(steps: readonly Step[], x: Exchange, error: GatewayEr
     const step = steps[i]!
     if (!step.joined(x)) continue
     try {
-      step.plugin.onOutcome!(x, error)
+      const result: unknown = step.plugin.onOutcome!(x, error)
+      if (result !== undefined) watch(result, x, step, report)
     } catch (fault) {
       report(x, step, fault)
     }
@@ -136,7 +143,8 @@ export function runFinish(steps: readonly Step[], x: Exchange, error: GatewayErr
     const step = steps[i]!
     if (!step.joined(x)) continue
     try {
-      step.plugin.onFinish!(x, error)
+      const result: unknown = step.plugin.onFinish!(x, error)
+      if (result !== undefined) watch(result, x, step, report)
     } catch (fault) {
       report(x, step, fault)
     }
@@ -157,7 +165,9 @@ export function runChunk(
     if (!step.joined(x)) continue
     try {
       const changed = step.plugin[phase]!(x, chunk, last)
-      if (changed !== undefined && step.plugin.rewrites === true) chunk = changed
+      if (changed === undefined || step.plugin.rewrites !== true) continue
+      if (!(changed instanceof Uint8Array)) throw new TypeError(`${phase} returned what is no Uint8Array`)
+      chunk = changed
     } catch (error) {
       end.pluginFailed(x, step, error)
       return null
