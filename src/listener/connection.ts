@@ -23,6 +23,9 @@ const MAX_LINGER = 64 * 1024
 const LINGER_TIME = 1000
 /** How long after a client's FIN its silence is taken for a half-close; then it is probed (see `#probe`). */
 const HALF_CLOSE_GRACE = 500
+/** In which a client that is gone has answered a probe, and how long after that the next one is sent. */
+const PROBE_ANSWER = 100
+const PROBE_AGAIN = 5000
 
 const Phase = {
   /** Between requests. */
@@ -68,6 +71,7 @@ export class Connection {
   #finReceived = false
   #lingered = 0
   #stalled = false
+  #probed = false
   #lastWritten = 0
 
   constructor(options: ListenerOptions, receiver: Receiver, owner: ConnectionOwner) {
@@ -384,7 +388,17 @@ export class Connection {
   #probe(current: Http1Downstream): void {
     const taken = this.writer.taken
     if (!current.started) {
-      if (current.minor > 0) this.writer.text('HTTP/1.1 102 Processing\r\n\r\n')
+      if (current.minor === 0) return
+      if (this.#probed) {
+        // Nothing is read behind a FIN, so the RST shows only in a write: of no bytes, for a client that is still there.
+        this.#probed = false
+        this.writer.text('')
+        this.#timer.set(PROBE_AGAIN)
+      } else {
+        this.#probed = true
+        this.writer.text('HTTP/1.1 102 Processing\r\n\r\n')
+        this.#timer.set(PROBE_ANSWER)
+      }
     } else if (taken === this.#lastWritten) this.socket.destroy()
     else {
       this.#lastWritten = taken

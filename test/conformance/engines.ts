@@ -26,6 +26,8 @@ export interface Traits {
   readonly dateOfUpstream: boolean
   /** Bytes above ASCII at the very end of a request's field value arrive; otherwise they are lost. */
   readonly highBytesAtEnd: boolean
+  /** A chunked body that lacks its very last line end is not complete. */
+  readonly lastLineEndDue: boolean
   /** A request whose chunked body ends with trailers is served; otherwise it is refused with 505. */
   readonly requestTrailers: boolean
 }
@@ -43,6 +45,7 @@ export const ENGINES: readonly Traits[] = [
     slowIsTold: true,
     dateOfUpstream: true,
     highBytesAtEnd: true,
+    lastLineEndDue: true,
     requestTrailers: true,
   },
   {
@@ -56,6 +59,7 @@ export const ENGINES: readonly Traits[] = [
     slowIsTold: false,
     dateOfUpstream: false,
     highBytesAtEnd: false,
+    lastLineEndDue: false,
     requestTrailers: false,
   },
 ]
