@@ -1,0 +1,356 @@
+// What the gateway does with upstreams that are busy, stale, hostile, slow or gone, on real sockets.
+import { once } from 'node:events'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
+import { definePlugin, z } from '../../src/plugin-api.ts'
+import { type GatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts'
+import type { RawClient } from '../support/raw-client.ts'
+import { RawUpstream, type SeenRequest } from '../support/raw-upstream.ts'
+import { eventually, pause, within } from '../support/within.ts'
+
+interface Chain {
+  up: RawUpstream
+  gateway: TestGateway
+  client: RawClient
+}
+
+async function chain(t: Test, config: GatewayConfig = {}): Promise<Chain> {
+  const up = await RawUpstream.start(t)
+  const gateway = await startGateway(t, { ...config, up: { endpoints: [up.address], ...config.up } })
+  return { up, gateway, client: await gateway.connect() }
+}
+
+/** Ask for `target` and return the answer's status and body as one text. */
+async function ask(client: RawClient, target = '/', method = 'GET', ...fields: string[]): Promise<string> {
+  client.head(`${method} ${target} HTTP/1.1`, 'Host: h.test', ...fields)
+  const answer = await client.response(method)
+  return `${answer.status} ${answer.get('content-type').includes('problem') ? JSON.parse(answer.text).code : answer.text}`
+}
+
+t.test('pool', async t => {
+  await t.test('one connection serves requests of many clients in turn', async t => {
+    const { up, gateway } = await chain(t)
+    for (let i = 0; i < 10; i++) t.equal(await ask(await gateway.connect()), '200 ok')
+    t.equal(up.peers.length, 1)
+    t.equal(gateway.endpoint().pool.idle, 1)
+    t.equal(gateway.endpoint().requests, 10)
+  })
+
+  await t.test('past the most connections requests wait, in order; past the queue they are refused', async t => {
+    const { up, gateway } = await chain(t, { up: { connections: { max: 2, pending: 3 } } })
+    const held: SeenRequest[] = []
+    up.onRequest = request => held.push(request)
+    const clients: RawClient[] = []
+    for (let i = 0; i < 6; i++) {
+      const client = await gateway.connect()
+      clients.push(client)
+      client.head(`GET /${i} HTTP/1.1`, 'Host: h.test')
+      if (i < 2) await up.request(i)
+      else if (i < 5) await eventually(() => gateway.endpoint().pool.waiting === i - 1, () => `request ${i} does not wait`)
+    }
+    t.equal(JSON.parse((await clients[5]!.response()).text).code, 'SLUICE_OVERLOADED')
+    t.equal(gateway.endpoint().pool.open, 2)
+    for (let i = 0; i < 5; i++) {
+      await eventually(() => held.length > i, () => `request ${i} did not come`)
+      held[i]!.reply('200 OK', held[i]!.target)
+      t.equal((await clients[i]!.response()).text, `/${i}`, 'first come, first served')
+    }
+    t.equal(up.peers.length, 2)
+  })
+
+  await t.test('a request waits no longer than the connect timeout, and may be given up meanwhile', async t => {
+    const { up, gateway } = await chain(t, {
+      up: { connections: { max: 1 }, timeouts: { connect: '150ms' } },
+      route: { retry: { attempts: 0 } },
+    })
+    let held: SeenRequest | null = null
+    up.onRequest = request => {
+      held = request
+    }
+    const [first, second, third] = [await gateway.connect(), await gateway.connect(), await gateway.connect()]
+    first.head('GET /1 HTTP/1.1', 'Host: h.test')
+    await up.request()
+    third.head('GET /3 HTTP/1.1', 'Host: h.test')
+    await eventually(() => gateway.endpoint().pool.waiting === 1, () => 'nobody waits')
+    third.reset()
+    await eventually(() => gateway.endpoint().pool.waiting === 0, () => 'the one that is gone still waits')
+    const from = performance.now()
+    t.equal(await ask(second), '504 SLUICE_UPSTREAM_TIMEOUT')
+    const took = performance.now() - from
+    t.ok(took > 120 && took < 400, `after ${Math.round(took)} ms`)
+    t.equal(gateway.endpoint().pool.waiting, 0)
+    held!.reply('200 OK', 'first')
+    t.equal((await first.response()).text, 'first')
+    t.equal(up.requests.length, 1)
+  })
+
+  await t.test('an unused connection closes after its time', async t => {
+    const { up, client, gateway } = await chain(t, { up: { connections: { idle: '100ms' } } })
+    t.equal(await ask(client), '200 ok')
+    await within(600, up.peers[0]!.closed, () => 'the idle connection stands')
+    t.equal(gateway.endpoint().pool.open, 0)
+    t.equal(await ask(client), '200 ok')
+    t.equal(up.peers.length, 2)
+  })
+
+  await t.test('an upstream that says close, or HTTP/1.0, gets a connection a request', async t => {
+    const { up, client } = await chain(t)
+    for (const head of ['HTTP/1.1 200 OK\r\nConnection: close', 'HTTP/1.0 200 OK']) {
+      const before = up.peers.length
+      up.onRequest = request => request.peer.write(`${head}\r\nContent-Length: 2\r\n\r\nok`)
+      t.equal(await ask(client), '200 ok')
+      t.equal(await ask(client), '200 ok')
+      t.ok(up.peers.length - before >= 1)
+      await up.peers.at(-1)!.closed
+    }
+    up.onRequest = request => request.peer.write('HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok')
+    const before = up.peers.length
+    t.equal(await ask(client), '200 ok')
+    t.equal(await ask(client), '200 ok')
+    t.equal(up.peers.length, before + 1, 'unless it says keep-alive')
+  })
+
+  await t.test('a burst of refused connections harms nobody', async t => {
+    const { gateway } = await chain(t, { up: { endpoints: [`127.0.0.1:${await freePort()}`] } })
+    const clients = await Promise.all(Array.from({ length: 100 }, () => gateway.connect()))
+    const answers = await Promise.all(clients.map(client => ask(client)))
+    t.ok(answers.every(answer => answer === '502 SLUICE_UPSTREAM_CONNECT'))
+    await gateway.quiet()
+  })
+})
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
+
+t.test('stale connections', async t => {
+  // The upstream closes its kept connection at the very moment at which the next request is on its way.
+  const staling = async (t: Test, retry = 1) => {
+    const made = await chain(t, { route: { retry: { attempts: retry } } })
+    made.up.onRequest = request => {
+      if (request.peer.requests.length > 1) request.peer.socket.destroy()
+      else void request.whole.then(() => request.reply('200 OK', `peer ${request.peer.index}`))
+    }
+    t.equal(await ask(made.client), '200 peer 0')
+    return made
+  }
+
+  for (const method of ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']) {
+    await t.test(`${method} is sent once more on a fresh one, without counting as a retry`, async t => {
+      const { up, client, gateway } = await staling(t, 0)
+      client.head(`${method} /again HTTP/1.1`, 'Host: h.test')
+      t.equal((await client.response(method)).status, 200)
+      t.equal(up.requests.filter(request => request.target === '/again').length, 2)
+      t.equal(gateway.endpoint().requests, 2)
+    })
+  }
+
+  for (const method of ['POST', 'PATCH', 'FOO']) {
+    await t.test(`${method} is not: it may have had its effect`, async t => {
+      const { up, client } = await staling(t)
+      t.equal(await ask(client, '/again', method), '502 SLUICE_UPSTREAM_RESET')
+      t.equal(up.requests.filter(request => request.target === '/again').length, 1)
+    })
+  }
+
+  await t.test('nor is a PUT whose body has begun', async t => {
+    const { up, client } = await staling(t)
+    client.send('PUT /again HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi')
+    t.equal((await client.response()).status, 502)
+    t.equal(up.requests.filter(request => request.target === '/again').length, 1)
+  })
+
+  await t.test('once, not for ever', async t => {
+    const { up, client } = await chain(t, { route: { retry: { attempts: 0 } } })
+    up.onRequest = request => {
+      if (request.target === '/first') request.reply('200 OK', 'x')
+      else request.peer.socket.destroy()
+    }
+    await ask(client, '/first')
+    t.equal(await ask(client, '/again'), '502 SLUICE_UPSTREAM_RESET')
+    t.equal(up.requests.filter(request => request.target === '/again').length, 2)
+  })
+
+  await t.test('closed in between: the pool has noticed', async t => {
+    const { up, client, gateway } = await chain(t)
+    up.onRequest = request => {
+      request.reply('200 OK', `peer ${request.peer.index}`)
+      setImmediate(() => request.peer.socket.end())
+    }
+    for (let i = 0; i < 5; i++) {
+      t.equal(await ask(client, '/', i % 2 === 0 ? 'POST' : 'GET'), `200 peer ${i}`)
+      await eventually(() => gateway.endpoint().pool.open === 0, () => 'the closed connection is kept')
+    }
+  })
+
+  await t.test('a 408 and a FIN on an idle connection reach nobody', async t => {
+    const { up, client, gateway } = await chain(t)
+    t.equal(await ask(client), '200 ok')
+    up.peers[0]!.write('HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n')
+    up.peers[0]!.socket.end()
+    await eventually(() => gateway.endpoint().pool.open === 0, () => 'the connection is kept')
+    t.equal(await ask(client), '200 ok')
+    t.equal(client.rest, '')
+  })
+})
+
+t.test('hostile answers', async t => {
+  /** Bytes that are answered to every first request of a connection; what a client gets; and after that a clean one. */
+  const hostile = async (t: Test, bytes: string | Buffer, expected: string | RegExp, name: string) => {
+    const { up, client } = await shared(t)
+    up.onRequest = request => {
+      if (request.target === '/clean') request.reply('200 OK', 'clean')
+      else request.peer.write(bytes)
+    }
+    const before = up.peers.length
+    const got = await ask(client, '/hostile')
+    if (typeof expected === 'string') t.equal(got, expected, name)
+    else t.match(got, expected, name)
+    const peer = up.requests.at(-1)!.peer
+    await within(1000, peer.closed, () => `${name}: the connection stands`)
+    t.equal(await ask(client, '/clean'), '200 clean', `${name}: the next request is clean`)
+    t.not(up.requests.at(-1)!.peer.index, peer.index)
+    t.ok(up.peers.length > before)
+  }
+  const shared = async (t: Test) => {
+    const made = await chain(t, { route: { retry: { attempts: 0 } } })
+    return made
+  }
+
+  await t.test('what is no answer is 502, and its connection is not used again', async t => {
+    const ok = 'HTTP/1.1 200 OK\r\n'
+    const bad: Record<string, string> = {
+      garbage: 'garbage\r\n\r\n',
+      'another protocol': '\x16\x03\x01\x00\x05hello',
+      'HTTP/2': 'HTTP/2 200 OK\r\n\r\n',
+      'HTTP/2.0': 'HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n',
+      'no status': 'HTTP/1.1 OK\r\n\r\n',
+      'two digits': 'HTTP/1.1 20 OK\r\n\r\n',
+      'four digits': 'HTTP/1.1 2000 OK\r\n\r\n',
+      'status 600': 'HTTP/1.1 600 X\r\n\r\n',
+      'status 000': 'HTTP/1.1 000 X\r\n\r\n',
+      'line feeds alone': 'HTTP/1.1 200 OK\nContent-Length: 0\n\n',
+      'NUL in the reason': 'HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n',
+      'a bare CR in a value': `${ok}X: a\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n`,
+      'a bare LF in a value': `${ok}X: a\nSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n`,
+      'a NUL in a value': `${ok}X: a\0b\r\nContent-Length: 0\r\n\r\n`,
+      'a space before the colon': `${ok}Content-Length : 2\r\n\r\nok`,
+      'a folded line': `${ok}X: a\r\n b\r\nContent-Length: 0\r\n\r\n`,
+      'an empty name': `${ok}: a\r\nContent-Length: 0\r\n\r\n`,
+      'no colon': `${ok}nonsense\r\nContent-Length: 0\r\n\r\n`,
+      'two lengths': `${ok}Content-Length: 2\r\nContent-Length: 3\r\n\r\nok`,
+      'a list of lengths': `${ok}Content-Length: 2, 2\r\n\r\nok`,
+      'a negative length': `${ok}Content-Length: -2\r\n\r\nok`,
+      'a signed length': `${ok}Content-Length: +2\r\n\r\nok`,
+      'a hexadecimal length': `${ok}Content-Length: 0x2\r\n\r\nok`,
+      'length and chunked': `${ok}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`,
+      'another coding': `${ok}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
+      'chunked twice': `${ok}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+      'chunked in HTTP/1.0': 'HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+      'an unasked 101': 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\nConnection: upgrade\r\n\r\n',
+      'a 407': 'HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n',
+      'an interim answer with a body': 'HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nhello',
+      'a head over 64 KiB': `${ok}X: ${'x'.repeat(66_000)}\r\n\r\n`,
+      'a head that never ends': `${ok}${'X-A: 1\r\n'.repeat(9000)}`,
+      'a name that never ends': 'x'.repeat(70_000),
+      'too many fields': `${ok}${'X-A: 1\r\n'.repeat(300)}\r\n`,
+      'a head of 1 MB': `${ok}X: ${'x'.repeat(1_000_000)}\r\n\r\n`,
+    }
+    for (const [name, bytes] of Object.entries(bad)) await hostile(t, bytes, '502 SLUICE_UPSTREAM_PROTOCOL', name)
+  })
+
+  await t.test('bytes behind an answer are nobody’s answer', async t => {
+    const second = 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil'
+    await hostile(t, `HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok${second}`, '200 ok', 'behind a length')
+    await hostile(t, `HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\noklonger`, '200 ok', 'a longer body')
+    await hostile(
+      t,
+      `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n${second}`,
+      '200 ok',
+      'behind the last chunk',
+    )
+    await hostile(t, `HTTP/1.1 204 No Content\r\n\r\nbody`, '204 ', 'a body with 204')
+    await hostile(t, `HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nbody`, '204 ', 'a body and length with 204')
+    await hostile(t, `HTTP/1.1 304 Not Modified\r\n\r\n${second}`, '304 ', 'an answer behind 304')
+  })
+
+  await t.test('a body with HEAD is nobody’s answer', async t => {
+    const { up, client } = await chain(t)
+    up.onRequest = request =>
+      request.method === 'HEAD'
+        ? request.peer.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil')
+        : request.reply('200 OK', 'clean')
+    t.equal(await ask(client, '/', 'HEAD'), '200 ')
+    t.equal(await ask(client), '200 clean')
+    t.equal(up.peers.length, 2)
+    t.equal(client.rest, '')
+  })
+
+  await t.test('bytes on an idle connection close it', async t => {
+    const { up, client, gateway } = await chain(t)
+    t.equal(await ask(client), '200 ok')
+    t.equal(gateway.endpoint().pool.idle, 1)
+    up.peers[0]!.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil')
+    await within(1000, up.peers[0]!.closed, () => 'the connection stands')
+    t.equal(gateway.endpoint().pool.open, 0)
+    t.equal(await ask(client), '200 ok')
+    t.equal(client.rest, '')
+  })
+
+  await t.test('interim answers are swallowed, 10,000 of them too', async t => {
+    const { up, client } = await chain(t)
+    up.onRequest = request => {
+      request.peer.write('HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n')
+      request.peer.write('HTTP/1.1 102 Processing\r\n\r\n'.repeat(10_000))
+      request.reply('200 OK', 'at last')
+    }
+    client.head('GET / HTTP/1.1', 'Host: h.test')
+    const answer = await client.response()
+    t.equal(answer.text, 'at last')
+    t.strictSame(answer.interim, [])
+    t.equal(answer.get('link'), '')
+    t.equal(await ask(client), '200 at last')
+    t.equal(up.peers.length, 1)
+  })
+
+  await t.test('early hints, then nothing', async t => {
+    const { up, client } = await chain(t, { route: { retry: { attempts: 0 } } })
+    up.onRequest = request => request.peer.socket.end('HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n')
+    t.equal(await ask(client), '502 SLUICE_UPSTREAM_RESET')
+  })
+
+  await t.test('an answer that ends at any of its bytes, by FIN or by reset, is never taken for whole', async t => {
+    const answers = {
+      length: 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello',
+      chunked: 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nX-T: 1\r\n\r\n',
+    }
+    const { up, gateway } = await chain(t, { route: { retry: { attempts: 0 } } })
+    for (const [name, whole] of Object.entries(answers)) {
+      const headEnd = whole.indexOf('\r\n\r\n') + 4
+      for (const how of ['fin', 'reset'] as const) {
+        const wrong: string[] = []
+        await Promise.all(
+          Array.from({ length: whole.length + 1 }, async (_, end) => {
+            const client = await gateway.connect()
+            client.head(`GET /${end} HTTP/1.1`, 'Host: h.test')
+            await client.closedOrAnswered()
+            const saw = client.text
+            const complete = /hello(?:\r\n0\r\n(?:x-t: 1\r\n)?\r\n)?$/.test(saw) && !saw.includes('\r\n5\r\nhello') || saw.endsWith('\r\n\r\n') && saw.includes('0\r\n')
+            const told = saw.startsWith('HTTP/1.1 502 ')
+            const cut = saw === '' || (saw.startsWith('HTTP/1.1 200 ') && !complete && client.ended !== null)
+            const right = end === whole.length ? complete : end < headEnd ? told || cut : !complete && cut
+            if (!right && !(how === 'reset' && (told || cut))) wrong.push(`${end}: ${JSON.stringify(saw)} ${client.ended}`)
+            client.destroy()
+          }),
+        )
+        t.strictSame(wrong, [], `${name}, ${how}`)
+      }
+    }
+    up.onRequest = request => request.reply('200 OK', 'x')
+  })
+})
