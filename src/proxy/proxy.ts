@@ -13,6 +13,7 @@ import { runAttempt, runFinish, runRequest, runResponse } from '../pipeline/run.
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import { problem, replyFault, replyHead, writeProblem, writeReply } from './answer.ts'
 import { Attempt, type AttemptOwner } from './attempt.ts'
+import { FailureLog } from './failure-log.ts'
 import { Passage } from './passage.ts'
 import { backoff, countRequest } from './retry.ts'
 
@@ -27,6 +28,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   /** What the listener does with %2F in a path. */
   keepEncodedSlash: boolean
   readonly #log: Log
+  readonly #failures: FailureLog
   /** For plugins that throw where nothing depends on them any more. */
   readonly report: (x: Exchange, step: Step, error: unknown) => void
 
@@ -34,6 +36,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     this.#holder = holder
     this.keepEncodedSlash = keepEncodedSlash
     this.#log = log
+    this.#failures = new FailureLog(log)
     this.report = (x, step, error) => {
       this.#log.error('a plugin failed', {
         plugin: step.name,
@@ -68,7 +71,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     if (entry.route.timeout !== Number.POSITIVE_INFINITY) x.deadline = wheel.time() + entry.route.timeout
     // 4. The request phase, synchronously until the first promise.
     runRequest(entry.route.plan, x, this)
-    if (!x.finished && x.attempt === null && x.response === null) this.#guard(x)
+    if (!x.finished && x.attempt === null && x.response === null && x.timer === null) this.#guard(x)
   }
 
   /** Bytes that are no acceptable request: answered, and the connection is not read any further. */
@@ -80,9 +83,13 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   /** While a plugin's promise is awaited, the route's timeout needs a timer of its own. */
   #guard(x: Passage): void {
     if (x.deadline === Number.POSITIVE_INFINITY) return
-    x.timer ??= new Timer(wheel, () =>
-      this.fail(x, new GatewayError('SLUICE_UPSTREAM_TIMEOUT', 'the time for the request phase is up')),
-    )
+    x.timer?.remove()
+    x.timer = new Timer(wheel, () => {
+      const error = new GatewayError('SLUICE_UPSTREAM_TIMEOUT', 'the time is up while a plugin is at it')
+      // Its response phase may hang as it did just now.
+      if (x.response === null) this.fail(x, error)
+      else this.#failHard(x, error)
+    })
     x.timer.set(x.deadline - wheel.time())
   }
 
@@ -172,6 +179,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   /** An upstream's answer is known and plugins want to see it. Called by the attempt. */
   respond(x: Passage): void {
     runResponse(x.route.plan.response!, x, this)
+    if (!x.finished && x.attempt !== null && !x.attempt.passing) this.#guard(x)
   }
 
   /** A plugin, a route or the gateway itself answers. */
@@ -189,7 +197,10 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     x.response = replyHead(reply)
     const steps = x.route.plan.response
     if (steps === null || x.reached === 0) this.responsePassed(x)
-    else runResponse(steps, x, this)
+    else {
+      runResponse(steps, x, this)
+      if (!x.finished) this.#guard(x)
+    }
   }
 
   /** The exchange ends with an error that the client is told of. */
@@ -207,6 +218,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   // 7. The response phase ran backwards over the head: now it goes out.
   responsePassed(given: Exchange): void {
     const x = given as Passage
+    x.timer?.remove()
     const checked = x.route.plan.response === null ? null : headerListFault(x.response!.headers)
     if (checked !== null) {
       this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: checked })
@@ -225,9 +237,8 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   }
 
   /** 500 for this one exchange, past the response phase: a plugin broke, and may break again. */
-  #failHard(x: Passage): void {
+  #failHard(x: Passage, error = new GatewayError('SLUICE_PLUGIN_FAILED', 'a plugin failed')): void {
     if (x.finished) return
-    const error = new GatewayError('SLUICE_PLUGIN_FAILED', 'a plugin failed')
     x.error = error
     const begun = x.attempt?.passing ?? false
     x.attempt?.cancel(error)
@@ -260,6 +271,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     x.error ??= error
     x.timer?.remove()
     x.attempt = null
+    if (x.error !== null) this.#failures.note(x, x.error)
     const steps = x.route.plan.finish
     if (steps !== null) runFinish(steps, x, x.error, this.report)
     x.snapshot.leave()

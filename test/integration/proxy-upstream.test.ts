@@ -1,7 +1,8 @@
 // What the gateway does with upstreams that are busy, stale, hostile, slow or gone, on real sockets.
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, type Server, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { definePlugin, z } from '../../src/plugin-api.ts'
 import { type GatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts'
@@ -47,12 +48,19 @@ t.test('pool', async t => {
       clients.push(client)
       client.head(`GET /${i} HTTP/1.1`, 'Host: h.test')
       if (i < 2) await up.request(i)
-      else if (i < 5) await eventually(() => gateway.endpoint().pool.waiting === i - 1, () => `request ${i} does not wait`)
+      else if (i < 5)
+        await eventually(
+          () => gateway.endpoint().pool.waiting === i - 1,
+          () => `request ${i} does not wait`,
+        )
     }
     t.equal(JSON.parse((await clients[5]!.response()).text).code, 'SLUICE_OVERLOADED')
     t.equal(gateway.endpoint().pool.open, 2)
     for (let i = 0; i < 5; i++) {
-      await eventually(() => held.length > i, () => `request ${i} did not come`)
+      await eventually(
+        () => held.length > i,
+        () => `request ${i} did not come`,
+      )
       held[i]!.reply('200 OK', held[i]!.target)
       t.equal((await clients[i]!.response()).text, `/${i}`, 'first come, first served')
     }
@@ -72,9 +80,15 @@ t.test('pool', async t => {
     first.head('GET /1 HTTP/1.1', 'Host: h.test')
     await up.request()
     third.head('GET /3 HTTP/1.1', 'Host: h.test')
-    await eventually(() => gateway.endpoint().pool.waiting === 1, () => 'nobody waits')
+    await eventually(
+      () => gateway.endpoint().pool.waiting === 1,
+      () => 'nobody waits',
+    )
     third.reset()
-    await eventually(() => gateway.endpoint().pool.waiting === 0, () => 'the one that is gone still waits')
+    await eventually(
+      () => gateway.endpoint().pool.waiting === 0,
+      () => 'the one that is gone still waits',
+    )
     const from = performance.now()
     t.equal(await ask(second), '504 SLUICE_UPSTREAM_TIMEOUT')
     const took = performance.now() - from
@@ -89,7 +103,10 @@ t.test('pool', async t => {
     const { up, client, gateway } = await chain(t, { up: { connections: { idle: '100ms' } } })
     t.equal(await ask(client), '200 ok')
     await within(600, up.peers[0]!.closed, () => 'the idle connection stands')
-    t.equal(gateway.endpoint().pool.open, 0)
+    await eventually(
+      () => gateway.endpoint().pool.open === 0,
+      () => 'the pool counts it still',
+    )
     t.equal(await ask(client), '200 ok')
     t.equal(up.peers.length, 2)
   })
@@ -104,7 +121,8 @@ t.test('pool', async t => {
       t.ok(up.peers.length - before >= 1)
       await up.peers.at(-1)!.closed
     }
-    up.onRequest = request => request.peer.write('HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok')
+    up.onRequest = request =>
+      request.peer.write('HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok')
     const before = up.peers.length
     t.equal(await ask(client), '200 ok')
     t.equal(await ask(client), '200 ok')
@@ -184,7 +202,10 @@ t.test('stale connections', async t => {
     }
     for (let i = 0; i < 5; i++) {
       t.equal(await ask(client, '/', i % 2 === 0 ? 'POST' : 'GET'), `200 peer ${i}`)
-      await eventually(() => gateway.endpoint().pool.open === 0, () => 'the closed connection is kept')
+      await eventually(
+        () => gateway.endpoint().pool.open === 0,
+        () => 'the closed connection is kept',
+      )
     }
   })
 
@@ -193,7 +214,10 @@ t.test('stale connections', async t => {
     t.equal(await ask(client), '200 ok')
     up.peers[0]!.write('HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n')
     up.peers[0]!.socket.end()
-    await eventually(() => gateway.endpoint().pool.open === 0, () => 'the connection is kept')
+    await eventually(
+      () => gateway.endpoint().pool.open === 0,
+      () => 'the connection is kept',
+    )
     t.equal(await ask(client), '200 ok')
     t.equal(client.rest, '')
   })
@@ -297,7 +321,10 @@ t.test('hostile answers', async t => {
     t.equal(gateway.endpoint().pool.idle, 1)
     up.peers[0]!.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil')
     await within(1000, up.peers[0]!.closed, () => 'the connection stands')
-    t.equal(gateway.endpoint().pool.open, 0)
+    await eventually(
+      () => gateway.endpoint().pool.open === 0,
+      () => 'the pool counts it still',
+    )
     t.equal(await ask(client), '200 ok')
     t.equal(client.rest, '')
   })
@@ -333,24 +360,352 @@ t.test('hostile answers', async t => {
     for (const [name, whole] of Object.entries(answers)) {
       const headEnd = whole.indexOf('\r\n\r\n') + 4
       for (const how of ['fin', 'reset'] as const) {
+        up.onRequest = request => {
+          const { socket } = request.peer
+          socket.write(whole.slice(0, Number(request.target.slice(1))), () =>
+            // A reset may overtake what was written before it.
+            setTimeout(() => (how === 'fin' ? socket.end() : socket.resetAndDestroy()), 20),
+          )
+        }
         const wrong: string[] = []
-        await Promise.all(
-          Array.from({ length: whole.length + 1 }, async (_, end) => {
-            const client = await gateway.connect()
-            client.head(`GET /${end} HTTP/1.1`, 'Host: h.test')
-            await client.closedOrAnswered()
-            const saw = client.text
-            const complete = /hello(?:\r\n0\r\n(?:x-t: 1\r\n)?\r\n)?$/.test(saw) && !saw.includes('\r\n5\r\nhello') || saw.endsWith('\r\n\r\n') && saw.includes('0\r\n')
-            const told = saw.startsWith('HTTP/1.1 502 ')
-            const cut = saw === '' || (saw.startsWith('HTTP/1.1 200 ') && !complete && client.ended !== null)
-            const right = end === whole.length ? complete : end < headEnd ? told || cut : !complete && cut
-            if (!right && !(how === 'reset' && (told || cut))) wrong.push(`${end}: ${JSON.stringify(saw)} ${client.ended}`)
-            client.destroy()
-          }),
-        )
+        const play = async (end: number) => {
+          const client = await gateway.connect()
+          const got = await ask(client, `/${end}`).catch(error => `cut: ${error.message}`)
+          const due = end === whole.length ? '200 hello' : end < headEnd ? '502 SLUICE_UPSTREAM_RESET' : 'cut: '
+          if (!got.startsWith(due)) wrong.push(`${end}: ${got}`)
+          client.destroy()
+        }
+        await Promise.all(Array.from({ length: whole.length + 1 }, (_, end) => play(end)))
         t.strictSame(wrong, [], `${name}, ${how}`)
       }
     }
-    up.onRequest = request => request.reply('200 OK', 'x')
+  })
+})
+
+t.test('upstreams that cannot be reached', async t => {
+  await t.test('a connection refused is 502 at once, for any method', async t => {
+    const { client } = await chain(t, { up: { endpoints: [`127.0.0.1:${await freePort()}`] } })
+    t.equal(await ask(client), '502 SLUICE_UPSTREAM_CONNECT')
+    client.send('POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi')
+    t.equal((await client.response()).status, 502)
+  })
+
+  await t.test('a name that is none is 502', async t => {
+    const { client } = await chain(t, { up: { endpoints: ['no-such-host.invalid:80'] } })
+    t.equal(await ask(client), '502 SLUICE_UPSTREAM_CONNECT')
+  })
+
+  await t.test('a black hole is 504 within the connect timeout and a tenth', async t => {
+    const hole = await BlackHole.open(t)
+    const { client } = await chain(t, {
+      up: { endpoints: [`127.0.0.1:${hole.port}`], timeouts: { connect: '500ms' } },
+      route: { retry: { attempts: 0 } },
+    })
+    const from = performance.now()
+    t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT')
+    const took = performance.now() - from
+    t.ok(took >= 470 && took <= 550, `after ${Math.round(took)} ms`)
+  })
+
+  await t.test('the client that waits for a black hole goes: nothing is left', async t => {
+    const hole = await BlackHole.open(t)
+    const { client, gateway } = await chain(t, { up: { endpoints: [`127.0.0.1:${hole.port}`] } })
+    client.head('GET / HTTP/1.1', 'Host: h.test')
+    await eventually(
+      () => gateway.endpoint().inFlight === 1,
+      () => 'no attempt was made',
+    )
+    client.reset()
+    await gateway.quiet(1000)
+    t.equal(gateway.endpoint().pool.open, 0)
+  })
+
+  await t.test('a host name and an IPv6 address', async t => {
+    const four = await RawUpstream.start(t)
+    const byName = await startGateway(t, { up: { endpoints: [`localhost:${four.port}`], host: 'endpoint' } })
+    t.equal(await ask(await byName.connect()), '200 ok')
+    t.equal(four.requests[0]!.get('host'), `localhost:${four.port}`)
+    const six = await RawUpstream.start(t, '::1').catch(() => null)
+    if (six === null) {
+      t.comment('this machine has no ::1')
+      return
+    }
+    const bySix = await startGateway(t, { up: { endpoints: [`[::1]:${six.port}`], host: 'endpoint' } })
+    t.equal(await ask(await bySix.connect()), '200 ok')
+    t.equal(six.requests[0]!.get('host'), `[::1]:${six.port}`)
+  })
+})
+
+/** A listener that accepts nothing and whose backlog is full: the kernel drops what else knocks. */
+class BlackHole {
+  port = 0
+  readonly #knocking: Socket[] = []
+
+  static async open(t: Test): Promise<BlackHole> {
+    // A process that is stopped accepts nothing; in this one the loop would.
+    const child = spawn(process.execPath, [
+      '-e',
+      `const s = require('node:net').createServer(); s.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
+        require('node:fs').writeSync(1, String(s.address().port)); process.kill(process.pid, 'SIGSTOP') })`,
+    ])
+    const [text] = await once(child.stdout, 'data')
+    const hole = new BlackHole()
+    hole.port = Number(text)
+    t.teardown(async () => {
+      for (const socket of hole.#knocking) socket.destroy()
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    })
+    for (let full = false; !full; ) {
+      const socket = connect(hole.port, '127.0.0.1')
+      hole.#knocking.push(socket)
+      socket.on('error', () => {})
+      full = await Promise.race([once(socket, 'connect').then(() => false), pause(150).then(() => true)])
+    }
+    return hole
+  }
+}
+
+t.test('time', async t => {
+  await t.test('no answer in time is 504, and the connection closes', async t => {
+    const { up, client } = await chain(t, { up: { timeouts: { response: '150ms' } } })
+    up.onRequest = () => {}
+    const from = performance.now()
+    t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT')
+    const took = performance.now() - from
+    t.ok(took > 120 && took < 300, `after ${Math.round(took)} ms`)
+    await up.peers[0]!.closed
+    t.equal(up.requests.length, 1)
+  })
+
+  await t.test('half a head is no answer', async t => {
+    const { up, client } = await chain(t, { up: { timeouts: { response: '150ms' } } })
+    up.onRequest = request => request.peer.write('HTTP/1.1 200 OK\r\nX-A: ')
+    t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT')
+    await up.peers[0]!.closed
+  })
+
+  await t.test('the time for the answer begins with the end of the request', async t => {
+    const { up, client } = await chain(t, { up: { timeouts: { response: '300ms' } } })
+    client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 20')
+    for (let i = 0; i < 10; i++) {
+      client.send('xx')
+      await pause(50)
+    }
+    t.equal((await client.response()).status, 200)
+    up.onRequest = () => {}
+    const from = performance.now()
+    client.send('POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi')
+    t.equal((await client.response()).status, 504)
+    t.ok(performance.now() - from < 450)
+  })
+
+  await t.test('the time of the route is up while the upstream is silent, and amid the body', async t => {
+    const { up, client } = await chain(t, { route: { timeout: '200ms' } })
+    up.onRequest = () => {}
+    const from = performance.now()
+    t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT')
+    t.ok(performance.now() - from < 350)
+    await up.peers[0]!.closed
+    up.onRequest = request => {
+      request.peer.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+      const timer = setInterval(() => request.peer.write('1\r\nx\r\n'), 30)
+      void request.peer.closed.then(() => clearInterval(timer))
+    }
+    const began = performance.now()
+    await t.rejects(ask(client), /the connection ended/)
+    t.ok(performance.now() - began < 400)
+    await up.peers[1]!.closed
+  })
+
+  await t.test('an upstream that takes nothing of an upload is given up after the idle timeout', async t => {
+    const { up, client } = await chain(t, {
+      listener: { limits: { body: 'unlimited' } },
+      up: { timeouts: { idle: '200ms', response: '5s' } },
+    })
+    up.raw = true
+    up.onConnection = peer => peer.socket.pause()
+    client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 50000000')
+    client.socket.on('error', () => {})
+    const block = Buffer.alloc(1024 * 1024)
+    for (let i = 0; i < 40; i++) client.send(block)
+    t.equal((await client.response()).status, 504)
+    client.destroy()
+  })
+
+  await t.test('the time of the route is up while a plugin hangs', async t => {
+    for (const phase of ['onRequest', 'onResponse'] as const) {
+      const HANGS = 2
+      let hung = 0
+      const up = await RawUpstream.start(t)
+      const gateway = await startGateway(
+        t,
+        {
+          plugins: ['hang'],
+          up: { endpoints: [up.address] },
+          routes: [
+            { name: 'own', match: { path: '/own' }, respond: { status: 200, body: 'own' }, timeout: '150ms' },
+            { name: 'all', match: { path: '/*' }, upstream: 'up', timeout: '150ms' },
+          ],
+        },
+        {
+          plugins: [
+            definePlugin({
+              name: 'hang',
+              description: 'For a test.',
+              options: z.strictObject({}),
+              create: () => ({
+                [phase]: () => {
+                  hung++
+                  return hung > HANGS ? undefined : new Promise<never>(() => {})
+                },
+              }),
+            }),
+          ],
+        },
+      )
+      const client = await gateway.connect()
+      const from = performance.now()
+      t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT', phase)
+      t.ok(performance.now() - from < 400)
+      t.equal(await ask(client, '/own'), '504 SLUICE_UPSTREAM_TIMEOUT', `${phase}, where the gateway answers`)
+      await gateway.quiet()
+      t.equal(await ask(client), '200 ok')
+      t.equal(hung, HANGS + 1)
+    }
+  })
+
+  await t.test('no total time while bytes flow where the route says none', async t => {
+    const { up, client } = await chain(t, { route: { timeout: 'none' }, up: { timeouts: { idle: '200ms' } } })
+    up.onRequest = request => {
+      request.peer.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n')
+      let left = 10
+      const timer = setInterval(() => {
+        request.peer.write('x')
+        if (--left === 0) clearInterval(timer)
+      }, 60)
+    }
+    t.equal(await ask(client), '200 xxxxxxxxxx')
+  })
+})
+
+t.test('retries', async t => {
+  /** Two endpoints; `bad` answers as told, `good` says so. */
+  const pair = async (t: Test, bad: (request: SeenRequest) => void, route: Record<string, unknown> = {}) => {
+    const [first, second] = [await RawUpstream.start(t), await RawUpstream.start(t)]
+    first.onRequest = bad
+    second.onRequest = request =>
+      void request.whole.then(
+        () => request.reply('200 OK', 'good'),
+        () => {},
+      )
+    const gateway = await startGateway(t, {
+      up: { endpoints: [first.address, second.address], timeouts: { connect: '300ms' } },
+      route: { ...route, retry: { backoff: '1ms', maxBackoff: '1ms', budget: '100%', ...(route['retry'] as object) } },
+    })
+    return { first, second, gateway, client: await gateway.connect() }
+  }
+  const drop = (request: SeenRequest) => request.peer.socket.resetAndDestroy()
+
+  await t.test('another endpoint is asked after a reset, and after 502, 503 and 504', async t => {
+    const failing = [
+      drop,
+      ...[502, 503, 504].map(status => (request: SeenRequest) => request.reply(`${status} X`, 'bad')),
+    ]
+    for (const bad of failing) {
+      const { first, client } = await pair(t, bad)
+      for (let i = 0; i < 4; i++) t.equal(await ask(client), '200 good')
+      t.ok(first.requests.length >= 1)
+    }
+  })
+
+  await t.test('other statuses pass', async t => {
+    for (const status of [500, 501, 505, 429, 404]) {
+      const { first, client } = await pair(t, request => request.reply(`${status} X`, 'bad'))
+      const got = [await ask(client), await ask(client)].sort()
+      t.strictSame(got, ['200 good', `${status} bad`].sort())
+      t.equal(first.requests.length, 1)
+    }
+  })
+
+  await t.test('no more tries than asked for, and the last answer is passed on', async t => {
+    for (const attempts of [0, 1, 3]) {
+      const { up, client } = await chain(t, {
+        route: { retry: { attempts, backoff: '1ms', maxBackoff: '1ms', budget: '100%' } },
+      })
+      up.onRequest = request => request.reply('503 Service Unavailable', `try ${up.requests.length}`, 'Retry-After: 7')
+      client.head('GET / HTTP/1.1', 'Host: h.test')
+      const answer = await client.response()
+      t.equal(answer.status, 503)
+      t.equal(answer.text, `try ${attempts + 1}`)
+      t.equal(answer.get('retry-after'), '7')
+      t.equal(up.requests.length, attempts + 1)
+    }
+  })
+
+  await t.test('only for what the route names', async t => {
+    const { client } = await pair(t, request => request.reply('503 X', 'bad'), { retry: { on: ['connect', 502] } })
+    t.strictSame([await ask(client), await ask(client)].sort(), ['200 good', '503 bad'])
+    const reset = await pair(t, drop, { retry: { on: ['connect'] } })
+    t.strictSame([await ask(reset.client), await ask(reset.client)].sort(), ['200 good', '502 SLUICE_UPSTREAM_RESET'])
+  })
+
+  await t.test('never a POST that was sent, nor a body that was used', async t => {
+    const { first, client } = await pair(t, drop)
+    const got: string[] = []
+    for (let i = 0; i < 2; i++) got.push(await ask(client, '/', 'POST', 'Content-Length: 0'))
+    t.strictSame(got.sort(), ['200 good', '502 SLUICE_UPSTREAM_RESET'])
+    t.equal(first.requests.length, 1)
+    const put = await pair(t, request => void request.whole.then(() => drop(request)))
+    const statuses: number[] = []
+    for (let i = 0; i < 2; i++) {
+      put.client.send(`PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n`).send(Buffer.alloc(200_000, 'x'))
+      statuses.push((await put.client.response()).status)
+    }
+    t.strictSame(statuses.sort(), [200, 502])
+    t.equal(put.first.requests.length, 1)
+  })
+
+  await t.test('a POST with its body goes elsewhere when the connection was refused', async t => {
+    const good = await RawUpstream.start(t)
+    good.onRequest = request => void request.whole.then(body => request.reply('200 OK', body))
+    const gateway = await startGateway(t, {
+      up: { endpoints: [`127.0.0.1:${await freePort()}`, good.address] },
+      route: { retry: { budget: '100%' } },
+    })
+    const client = await gateway.connect()
+    for (let i = 0; i < 4; i++) {
+      client.send(`POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello`)
+      t.equal((await client.response()).text, 'hello')
+    }
+    t.equal(good.requests.length, 4)
+  })
+
+  await t.test('a retry waits for its backoff, and the route’s time counts', async t => {
+    const { up, client } = await chain(t, {
+      route: { timeout: '300ms', retry: { attempts: 10, backoff: '200ms', maxBackoff: '200ms', budget: '100%' } },
+    })
+    up.onRequest = drop
+    const from = performance.now()
+    t.match(await ask(client), /^50[24] /)
+    t.ok(performance.now() - from < 450)
+  })
+
+  await t.test('the budget keeps retries from becoming a storm', async t => {
+    const { up, gateway } = await chain(t, {
+      route: { retry: { attempts: 3, backoff: '0ms', maxBackoff: '0ms', budget: '20%' } },
+    })
+    up.onRequest = request => request.reply('503 X', 'bad')
+    const client = await gateway.connect()
+    for (let i = 0; i < 100; i++) t.equal((await ask(client)).slice(0, 3), '503')
+    t.ok(up.requests.length <= 123, `${up.requests.length} requests reached the upstream`)
+    t.ok(up.requests.length > 103)
+  })
+
+  await t.test('a budget of nothing means no retries', async t => {
+    const { up, client } = await chain(t, { route: { retry: { attempts: 3, budget: '0%' } } })
+    up.onRequest = drop
+    t.equal(await ask(client), '502 SLUICE_UPSTREAM_RESET')
+    t.equal(up.requests.length, 1)
   })
 })

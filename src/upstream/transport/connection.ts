@@ -73,7 +73,6 @@ export class UpstreamConnection {
       return
     }
     this.#phase = Phase.Head
-    this.#arm(this.#pool.options.timeouts.response)
     call.start(this)
   }
 
@@ -84,25 +83,42 @@ export class UpstreamConnection {
   }
 
   #connected(): void {
-    this.#writer = new SocketWriter(this.#socket, this.#pool.options.scheme === 'http', () => this.#call?.drained())
+    this.#writer = new SocketWriter(this.#socket, this.#pool.options.scheme === 'http', () => this.#drained())
     const call = this.#call
     if (call === null) {
       this.destroy()
       return
     }
     this.#phase = Phase.Head
-    this.#arm(this.#pool.options.timeouts.response)
     call.start(this)
   }
 
   /** Request bytes; the socket may keep the array. False: wait for `drained`. Called by the call. */
   write(bytes: Uint8Array): boolean {
-    return this.#writer.bytes(bytes)
+    return this.#wrote(this.#writer.bytes(bytes))
   }
 
   /** Request bytes as latin1 text. Called by the call. */
   writeText(text: string): boolean {
-    return this.#writer.text(text)
+    return this.#wrote(this.#writer.text(text))
+  }
+
+  /**
+   * Until the request is whole, the upstream owes us room and nothing else, and a slow client is the listener's
+   * business; from then on it owes us an answer.
+   */
+  #wrote(room: boolean): boolean {
+    const call = this.#call
+    if (this.#phase === Phase.Head && call !== null) {
+      const { response, idle } = this.#pool.options.timeouts
+      this.#arm(call.requestEnded ? response : room ? Number.POSITIVE_INFINITY : idle)
+    }
+    return room
+  }
+
+  #drained(): void {
+    this.#wrote(true)
+    this.#call?.drained()
   }
 
   /** `length` bytes of a borrowed buffer. */
