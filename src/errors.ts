@@ -20,7 +20,7 @@ export const ERRORS = {
   SLUICE_HEADERS_TOO_LARGE: { status: 431, title: 'The request head is too large', source: 'client' },
   SLUICE_CLIENT_CLOSED: { status: 499, title: 'The client closed the connection', source: 'client' },
   SLUICE_VERSION_NOT_SUPPORTED: { status: 505, title: 'This HTTP version is not supported', source: 'client' },
-  SLUICE_NOT_IMPLEMENTED: { status: 501, title: 'This method or transfer coding is not supported', source: 'client' },
+  SLUICE_NOT_IMPLEMENTED: { status: 501, title: 'This method is not supported', source: 'client' },
   SLUICE_UPSTREAM_CONNECT: { status: 502, title: 'The upstream could not be reached', source: 'upstream' },
   SLUICE_UPSTREAM_RESET: { status: 502, title: 'The upstream closed the connection early', source: 'upstream' },
   SLUICE_UPSTREAM_PROTOCOL: { status: 502, title: 'The upstream sent a malformed answer', source: 'upstream' },

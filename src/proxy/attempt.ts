@@ -87,13 +87,13 @@ export class Attempt implements ResponseSink, Try {
 
   onHead(head: ResponseHead): void {
     const x = this.#x
+    if (head.status >= 500) this.endpoint.failures++
     if (mayRetryStatus(x, head.status)) {
       x.response = head
       this.cancel(null)
       this.#proxy.tryAgain(x)
       return
     }
-    if (head.status >= 500) this.endpoint.failures++
     addVia(head.headers)
     x.response = head
     this.#outcome(null)
