@@ -19,7 +19,8 @@ export function parseContentLength(value: string): number {
 
 /** True for exactly one `chunked`, in any case: the one transfer coding that is accepted (RFC 9112 6.1). */
 export function isChunked(value: string): boolean {
-  return value.length === 7 && value.toLowerCase() === 'chunked'
+  // An expression, because toLowerCase makes a `k` of the Kelvin sign.
+  return value.length === 7 && /^chunked$/i.test(value)
 }
 
 const TOKEN_CHAR = new Uint8Array(128)
