@@ -1,5 +1,6 @@
 // Continuous load: clients that ask one request after the other over keep-alive connections, and count every way to fail.
 import { Agent, request } from 'node:http'
+import { pause } from './within.ts'
 
 /** What one answer was. */
 export interface Answer {
@@ -15,6 +16,7 @@ export class HttpLoad {
   readonly #paths: (n: number) => string
   readonly #judge: (answer: Answer) => string | null
   readonly #clients: Promise<void>[]
+  readonly #pace: number
   #running = true
   requests = 0
   /** Longest that one answer took, in milliseconds. */
@@ -24,13 +26,15 @@ export class HttpLoad {
   /** Connections opened: the clients' number when none was closed. */
   connections = 0
 
-  /** `judge` says what is wrong with an answer, or null. */
+  /** `judge` says what is wrong with an answer, or null. `pace` is how long a client rests after each, in milliseconds. */
   constructor(
     port: number,
     clients: number,
     paths: (n: number) => string = () => '/',
     judge: (answer: Answer) => string | null = answer => (answer.status === 200 ? null : `status ${answer.status}`),
+    pace = 0,
   ) {
+    this.#pace = pace
     this.#port = port
     this.#paths = paths
     this.#judge = judge
@@ -49,6 +53,7 @@ export class HttpLoad {
         this.failures.push(`request ${n}: ${(error as Error).message}`)
       }
       this.slowest = Math.max(this.slowest, performance.now() - began)
+      if (this.#pace > 0) await pause(this.#pace)
     }
   }
 

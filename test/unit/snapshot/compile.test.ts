@@ -1,0 +1,182 @@
+// Compiling over several reloads: slots never clash in a plan, and what is carried over is the same object in its old slot.
+import { deepEqual, equal, ok } from 'node:assert/strict'
+import fc from 'fast-check'
+import t from 'tap'
+import { type Config, document } from '../../../src/config/document.ts'
+import { Catalog } from '../../../src/pipeline/catalog.ts'
+import { definePlugin, type Plugin, type PluginDefinition, type Slot, z } from '../../../src/plugin-api.ts'
+import { fingerprint, type PluginSite } from '../../../src/snapshot/carry.ts'
+import { compile } from '../../../src/snapshot/compile.ts'
+import type { Snapshot } from '../../../src/snapshot/snapshot.ts'
+
+/** What became of an instance. */
+interface Fate {
+  closed: number
+}
+
+const fates = new Map<Plugin, Fate>()
+
+const kind = (name: string, slotted: boolean) =>
+  definePlugin({
+    name,
+    description: 'A test.',
+    options: z.strictObject({ v: z.number().default(0), fail: z.boolean().default(false) }),
+    create({ fail }, { slot }) {
+      if (fail) throw new Error('it was told to')
+      const mine: Slot<unknown> | null = slotted ? slot() : null
+      const fate: Fate = { closed: 0 }
+      const plugin: Plugin = {
+        onRequest(x) {
+          mine?.set(x, plugin)
+        },
+        close() {
+          fate.closed++
+        },
+      }
+      fates.set(plugin, fate)
+      return plugin
+    },
+  }) as PluginDefinition
+
+const KINDS = ['a', 'b', 'c', 'd']
+const definitions = [...KINDS.map(name => kind(name, true)), kind('plain', false)]
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+
+interface Entry {
+  readonly name: string
+  readonly v: number
+  readonly off: boolean
+}
+
+interface Shape {
+  readonly everywhere: readonly Entry[]
+  readonly routes: readonly { readonly name: string; readonly plugins: readonly Entry[] }[]
+}
+
+function config({ everywhere, routes }: Shape, more: Record<string, unknown> = {}): Config {
+  const entries = (list: readonly Entry[]) => list.map(({ name, v, off }) => ({ [name]: { v, off } }))
+  return document.parse({
+    listeners: [{ name: 'web', port: 0 }],
+    plugins: entries(everywhere),
+    routes: routes.map(({ name, plugins }) => ({
+      name,
+      match: { path: `/${name}` },
+      plugins: entries(plugins),
+      respond: { status: 204 },
+    })),
+    ...more,
+  })
+}
+
+const entry = fc.record({
+  name: fc.constantFrom(...KINDS, 'plain'),
+  v: fc.nat({ max: 2 }),
+  off: fc.boolean().map(off => off && true),
+})
+const list = fc.array(entry, { maxLength: 5 })
+const shape: fc.Arbitrary<Shape> = fc.record({
+  everywhere: list,
+  routes: fc.uniqueArray(fc.record({ name: fc.constantFrom('r', 's', 't'), plugins: list }), {
+    selector: route => route.name,
+    maxLength: 3,
+  }),
+})
+
+/** The sites of one route's plan. */
+function planOf(snapshot: Snapshot, route: string): PluginSite[] {
+  return [...snapshot.sites.values()].filter(site => site.route === null || site.route === route)
+}
+
+t.test('any lists of plugins over any reloads', async t => {
+  await t.resolves(
+    fc.assert(
+      fc.asyncProperty(fc.array(shape, { minLength: 2, maxLength: 6 }), async shapes => {
+        fates.clear()
+        let previous: Snapshot | null = null
+        for (const each of shapes) {
+          const compiled = await compile(config(each), previous, {
+            catalog: new Catalog(definitions),
+            log,
+            file: '/gateway.yaml',
+          })
+          const next: Snapshot = compiled.snapshot
+          compiled.commit()
+          for (const { name } of each.routes) {
+            const slots = planOf(next, name).flatMap(site => (site.slot === null ? [] : [site.slot.index]))
+            equal(new Set(slots).size, slots.length, `slots of ${name}: ${slots}`)
+            // As few as there could be, or a plan that many reloads have changed would grow without end.
+            ok(Math.max(-1, ...slots) < 40)
+          }
+          if (previous !== null) {
+            for (const [key, site] of next.sites) {
+              const before: PluginSite | undefined = previous.sites.get(key)
+              const same: boolean = before !== undefined && before.fingerprint === site.fingerprint
+              equal(same, before === site, `${key} is carried exactly where it did not change`)
+            }
+          }
+          const live = new Set([...next.sites.values()].map(site => site.plugin))
+          for (const [plugin, fate] of fates) equal(fate.closed, live.has(plugin) ? 0 : 1)
+          // A plan has its plugins in the order written, gateway-wide first, without those that are off.
+          for (const { route } of next.table.listing()) {
+            const own = each.routes.find(given => given.name === route.name)!.plugins
+            deepEqual(
+              route.plan.steps.map(step => step.name),
+              [...each.everywhere, ...own].filter(given => !given.off).map(given => given.name),
+            )
+          }
+          previous = next
+        }
+      }),
+      { numRuns: 150 },
+    ),
+  )
+})
+
+t.test('a compile that fails or is not used closes what it made, and nothing else', async t => {
+  fates.clear()
+  const context = { catalog: new Catalog(definitions), log, file: '/gateway.yaml' }
+  const all = [{ name: 'a', v: 0, off: false }]
+  const first = await compile(config({ everywhere: all, routes: [] }), null, context)
+  first.commit()
+  const [a] = fates.keys()
+  const more = { plugins: [{ a: { v: 0 } }, 'b', { c: { fail: true } }] }
+  await t.rejects(compile(config({ everywhere: [], routes: [] }, more), first.snapshot, context), {
+    name: 'CompileError',
+    path: ['plugins', 2, 'c'],
+    message: 'c cannot be made: it was told to',
+  })
+  const unused = await compile(
+    config({ everywhere: [...all, { name: 'd', v: 0, off: false }], routes: [] }),
+    first.snapshot,
+    context,
+  )
+  unused.discard()
+  t.same(
+    [...fates.values()].map(fate => fate.closed),
+    [0, 1, 1],
+    'a lives; b and d are closed',
+  )
+  t.equal(fates.get(a!)!.closed, 0)
+})
+
+t.test('a fingerprint is the same for the same meaning, and for no other', async t => {
+  t.equal(fingerprint({ a: 1, b: { c: [1, { d: 2, e: 3 }] } }), fingerprint({ b: { c: [1, { e: 3, d: 2 }] }, a: 1 }))
+  t.not(fingerprint({ a: [1, 2] }), fingerprint({ a: [2, 1] }))
+  t.not(fingerprint({ a: '1' }), fingerprint({ a: 1 }))
+  t.doesNotThrow(() =>
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.jsonValue(), (a, b) => {
+        const sorted = (value: unknown): unknown =>
+          Array.isArray(value)
+            ? value.map(sorted)
+            : typeof value === 'object' && value !== null
+              ? Object.entries(value)
+                  .map(([key, inner]) => [key, sorted(inner)])
+                  .sort(([x], [y]) => (x! < y! ? -1 : 1))
+                  .concat([['object']])
+              : value
+        return (fingerprint(a) === fingerprint(b)) === (JSON.stringify(sorted(a)) === JSON.stringify(sorted(b)))
+      }),
+    ),
+  )
+})
