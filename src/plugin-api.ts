@@ -13,6 +13,7 @@ export {
 } from './exchange/attribute.ts'
 export type { Exchange } from './exchange/exchange.ts'
 export { uuidV7 } from './exchange/exchange.ts'
+export { problemReply } from './exchange/problem.ts'
 export type { Slot } from './exchange/slot.ts'
 export { CidrSet, parseCidr } from './http/cidr.ts'
 export type { HeaderList, Reply, RequestHead, ResponseHead } from './http/head.ts'

@@ -1,16 +1,10 @@
 // The one place where an error or a Reply becomes an answer: problem+json by RFC 9457, and never a cause.
-import { ERRORS, type GatewayError } from '../errors.ts'
+import type { GatewayError } from '../errors.ts'
 import { uuidV7 } from '../exchange/exchange.ts'
 import type { Downstream } from '../http/downstream.ts'
 import type { HeaderList, Reply, ResponseHead } from '../http/head.ts'
+import { problem } from '../http/problem.ts'
 import { headerListFault } from '../http1/serialize.ts'
-
-/** The answer that tells a client of an error: its code and title, not its message. */
-export function problem(error: GatewayError, instance: string, extra: HeaderList = []): Reply {
-  const { status, title } = ERRORS[error.code]
-  const body = JSON.stringify({ type: `urn:sluice:error:${error.code}`, title, status, code: error.code, instance })
-  return { status, headers: ['content-type', 'application/problem+json', 'cache-control', 'no-store', ...extra], body }
-}
 
 /** The head of a reply, with a list that response plugins may change. */
 export function replyHead(reply: Reply): ResponseHead {
