@@ -1,0 +1,118 @@
+// Attributes, keys, templates and conditions over an exchange.
+import t from 'tap'
+import {
+  AttributeError,
+  compileAttribute,
+  compileCondition,
+  compileKey,
+  compileTemplate,
+} from '../../../src/exchange/attribute.ts'
+import { exchange } from '../../support/exchange.ts'
+import { requestHead } from '../../support/request-head.ts'
+
+const x = exchange(
+  requestHead('GET', 'API.Example:8080', '/a/b?v=2&w=a%20b&empty=&v=3', [
+    ...['x-beta', '1', 'cookie', 'cohort=b; s="q"', 'x-beta', '2', 'user-agent', 'curl/8', 'x-empty', ''],
+  ]),
+)
+x.claims = { sub: 'ann', level: 3, admin: true, roles: ['a'], none: null }
+x.consumer = 'acme'
+const six = exchange({ ...requestHead('GET', 'h', '/'), remoteAddress: '2001:db8:1:2:3:4:5:6' })
+
+t.test('attributes', async t => {
+  for (const [name, value] of [
+    ['client.ip', '127.0.0.1'],
+    ['route', 'orders'],
+    ['host', 'api.example:8080'],
+    ['header.host', 'API.Example:8080'],
+    ['path', '/a/b'],
+    ['method', 'GET'],
+    ['consumer', 'acme'],
+    ['header.X-Beta', '1'],
+    ['header.x-empty', ''],
+    ['header.x-none', undefined],
+    ['query.v', '2'],
+    ['query.w', 'a b'],
+    ['query.empty', ''],
+    ['query.x', undefined],
+    ['cookie.cohort', 'b'],
+    ['cookie.s', 'q'],
+    ['cookie.x', undefined],
+    ['jwt.sub', 'ann'],
+    ['jwt.level', '3'],
+    ['jwt.admin', 'true'],
+    ['jwt.roles', undefined],
+    ['jwt.none', undefined],
+    ['jwt.toString', undefined],
+    ['jwt.__proto__', undefined],
+  ] as const) {
+    t.equal(compileAttribute(name)(x), value, name)
+  }
+  t.equal(compileAttribute('jwt.sub')(six), undefined, 'nobody has verified a token')
+  t.equal(compileAttribute('consumer')(six), undefined)
+  t.equal(compileAttribute('client.ip')(six), '2001:db8:1:2::/64', 'what one customer has')
+  t.equal(compileAttribute('client.ip', true)(six), '2001:db8:1:2:3:4:5:6')
+  for (const bad of ['', 'client', 'client.port', 'header.', '.x', 'x.y', 'Header.a', 'constructor', 'path.x']) {
+    t.throws(() => compileAttribute(bad), AttributeError, JSON.stringify(bad))
+  }
+})
+
+t.test('keys', async t => {
+  t.equal(compileKey('method')(x), 'GET')
+  t.equal(compileKey('header.x-none')(x), '127.0.0.1', 'a missing attribute falls back to the client')
+  t.equal(compileKey(' client.ip + route ')(x), '9:127.0.0.1|6:orders|')
+  const one = exchange(requestHead('GET', 'h', '/', ['a', 'ab', 'b', 'c']))
+  const other = exchange(requestHead('GET', 'h', '/', ['a', 'a', 'b', 'bc']))
+  const key = compileKey('header.a+header.b')
+  t.not(key(one), key(other), 'borders count')
+  t.throws(() => compileKey('client.ip+nothing'), AttributeError)
+  t.throws(() => compileKey(''), AttributeError)
+  t.throws(() => compileKey('path+'), AttributeError)
+})
+
+/** `${name}`, as it stands in a configuration. */
+const hole = (name: string) => `$\{${name}}`
+
+t.test('templates', async t => {
+  t.equal(compileTemplate('plain $x {y}')(x), 'plain $x {y}')
+  t.equal(compileTemplate(`${hole('method')} ${hole('path')}!`)(x), 'GET /a/b!')
+  t.equal(compileTemplate(`[${hole('header.x-none')}]`)(x), '[]', 'a missing attribute is nothing')
+  t.equal(compileTemplate(hole('client.ip'))(six), '2001:db8:1:2:3:4:5:6', 'the address as it is')
+  t.equal(compileTemplate('${path')(x), '${path')
+  t.throws(() => compileTemplate(hole('nothing')), AttributeError)
+  t.throws(() => compileTemplate(hole('')), AttributeError)
+})
+
+t.test('conditions', async t => {
+  for (const [when, holds] of [
+    [{}, true],
+    [{ method: 'GET' }, true],
+    [{ method: 'get' }, false],
+    [{ 'header.x-beta': '1' }, true],
+    [{ 'header.x-beta': '2' }, false],
+    [{ 'header.x-beta': 'present' }, true],
+    [{ 'header.x-empty': 'present' }, true],
+    [{ 'header.x-none': 'present' }, false],
+    [{ 'header.x-none': 'absent' }, true],
+    [{ 'header.x-beta': 'absent' }, false],
+    [{ 'header.user-agent': '~^curl/' }, true],
+    [{ 'header.user-agent': '~^Curl/' }, false],
+    [{ 'header.x-none': '~.*' }, false],
+    [{ path: '~^/a', method: 'GET' }, true],
+    [{ path: '~^/b', method: 'GET' }, false],
+    [{ path: '~^/a', method: 'PUT' }, false],
+    [{ 'client.ip': '127.0.0.0/8' }, true],
+    [{ 'client.ip': '127.0.0.1' }, true],
+    [{ 'client.ip': '::ffff:127.0.0.1' }, true],
+    [{ 'client.ip': '10.0.0.0/8' }, false],
+    [{ 'client.ip': '~^127' }, true],
+  ] as [Record<string, string>, boolean][]) {
+    const predicate = compileCondition(when)
+    t.equal(predicate(x), holds, JSON.stringify(when))
+    t.equal(predicate(x), holds, 'and again')
+  }
+  t.ok(compileCondition({ 'client.ip': '2001:db8::/32' })(six))
+  t.ok(compileCondition({ 'client.ip': '2001:DB8:1:2:3:4:5:6' })(six), 'however it is written')
+  t.throws(() => compileCondition({ nothing: 'x' }), AttributeError)
+  t.throws(() => compileCondition({ path: '~(' }), SyntaxError)
+})
