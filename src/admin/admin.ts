@@ -1,5 +1,6 @@
 // The admin port: health, readiness, and what the gateway knows, as JSON; read-only and on loopback unless told otherwise.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { isSecretName, REDACTED } from '../config/redact.ts'
 import { registry } from '../metrics.ts'
 import type { Entry } from '../route/entry.ts'
 import { describe } from '../route/listing.ts'
@@ -108,7 +109,12 @@ function json(status: number, value: unknown): Page {
 }
 
 function describeRoute(entry: Entry<Route>) {
-  return { ...describe(entry, entry.route.options), plugins: entry.route.plan.steps.map(step => step.name) }
+  // What a secret header has to be is a secret as much here as on the page of the configuration.
+  const conditions = entry.conditions.map(({ field, name, value }) => {
+    const hidden = isSecretName(name) && value !== 'present' && value !== 'absent'
+    return `${field} ${name}=${hidden ? REDACTED : value}`
+  })
+  return { ...describe(entry, entry.route.options), conditions, plugins: entry.route.plan.steps.map(step => step.name) }
 }
 
 function describeUpstream(upstream: Upstream) {
