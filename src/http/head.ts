@@ -86,7 +86,7 @@ export function removeHeader(list: HeaderList, name: string): void {
     list[kept + 1] = list[i + 1]
     kept += 2
   }
-  list.length = kept
+  if (kept !== list.length) list.length = kept
 }
 
 /** Replace every field of that name by one. `name` is lower-case, `value` free of CR, LF and NUL. */

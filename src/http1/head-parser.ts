@@ -446,5 +446,5 @@ function dropNamed(headers: HeaderList, names: ReadonlySet<string>): void {
     headers[kept + 1] = headers[i + 1]!
     kept += 2
   }
-  headers.length = kept
+  if (kept !== headers.length) headers.length = kept
 }

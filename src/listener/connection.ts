@@ -18,6 +18,8 @@ const EMPTY = Buffer.alloc(0)
 
 /** Bytes of later requests held while one is being answered; past it the socket is not read. */
 const MAX_AHEAD = 64 * 1024
+/** Smallest buffer for them. */
+const MIN_HELD = 1024
 /** Body bytes thrown away so that an answer sent before the body's end can be read (RFC 9112 9.6). */
 const MAX_LINGER = 64 * 1024
 const LINGER_TIME = 1000
@@ -59,6 +61,7 @@ export class Connection {
   #current: Http1Downstream | null = null
   /** The bytes in view, `[at, end)`: borrowed during a read; between reads a copy of what could not be used yet. */
   #bytes: Buffer = EMPTY
+  #own: Buffer = EMPTY
   #at = 0
   #end = 0
   #pumping = false
@@ -100,28 +103,44 @@ export class Connection {
       this.#linger(length)
       return
     }
-    const held = this.#end - this.#at
-    if (held === 0) {
+    if (this.#at === this.#end) {
       this.#bytes = bytes
       this.#at = 0
       this.#end = length
     } else {
+      this.#hold(bytes, 0, length)
       // Only a new line can complete or spoil a head that was good so far, but for its size.
-      const newline = bytes.indexOf(10)
-      const waiting = this.#phase === Phase.Head && (newline < 0 || newline >= length)
-      this.#bytes = Buffer.concat([this.#bytes.subarray(this.#at, this.#end), bytes.subarray(0, length)])
-      this.#at = 0
-      this.#end = held + length
-      if (waiting && this.#end <= this.#limits.bytes) return
+      const waiting = this.#phase === Phase.Head && this.#end - this.#at <= this.#limits.bytes
+      if (waiting && !bytes.subarray(0, length).includes(10)) return
     }
     this.#pump()
     if (this.#at === this.#end) this.#bytes = EMPTY
     else if (this.#bytes === bytes) {
-      this.#bytes = Buffer.from(bytes.subarray(this.#at, this.#end))
-      this.#at = 0
-      this.#end = this.#bytes.length
+      const from = this.#at
+      this.#at = this.#end = 0
+      this.#hold(bytes, from, length)
     }
     if (this.#end - this.#at > MAX_AHEAD && this.#phase === Phase.Exchange) this.socket.pause()
+  }
+
+  /**
+   * Copy bytes behind those that are held. The copy's buffer is kept and grows: a client that pipelines sends a little
+   * with each read, and a new buffer for each would cost more than the request.
+   */
+  #hold(bytes: Buffer, from: number, to: number): void {
+    const held = this.#end - this.#at
+    const length = held + to - from
+    let own = this.#own
+    if (own.length < length) own = Buffer.allocUnsafeSlow(Math.max(MIN_HELD, 2 ** Math.ceil(Math.log2(length))))
+    if (own !== this.#own || this.#end + to - from > own.length) {
+      if (held > 0) this.#bytes.copy(own, 0, this.#at, this.#end)
+      this.#at = 0
+      this.#end = held
+      this.#own = own
+    }
+    bytes.copy(own, this.#end, from, to)
+    this.#bytes = own
+    this.#end += to - from
   }
 
   /** Use the bytes in view: a body that flows, then further requests, one after the other and never nested. */
