@@ -18,6 +18,8 @@ const EMPTY = Buffer.alloc(0)
 
 /** Bytes of later requests held while one is being answered; past it the socket is not read. */
 const MAX_AHEAD = 64 * 1024
+/** How long a socket with requests ahead goes unread while one of them is answered. */
+const LOOK = 500
 /** Smallest buffer for them. */
 const MIN_HELD = 1024
 /** Body bytes thrown away so that an answer sent before the body's end can be read (RFC 9112 9.6). */
@@ -74,6 +76,8 @@ export class Connection {
   #finReceived = false
   #lingered = 0
   #stalled = false
+  /** The socket is not read, because requests are held that came before their turn. */
+  #ahead = false
   #probed = false
   #lastWritten = 0
 
@@ -120,7 +124,7 @@ export class Connection {
       this.#at = this.#end = 0
       this.#hold(bytes, from, length)
     }
-    if (this.#end - this.#at > MAX_AHEAD && this.#phase === Phase.Exchange) this.socket.pause()
+    if (this.#at < this.#end && this.#phase === Phase.Exchange) this.#getAhead()
   }
 
   /**
@@ -143,6 +147,20 @@ export class Connection {
     this.#end += to - from
   }
 
+  /**
+   * More is here than the exchange can use: stop reading. What follows is then read at once when it is its turn, and
+   * not in as many pieces as the client sent; and a client cannot fill our memory with requests.
+   */
+  #getAhead(): void {
+    if (this.#bodyPending()) {
+      if (this.#end - this.#at > MAX_AHEAD) this.socket.pause()
+    } else if (!this.#ahead) {
+      this.#ahead = true
+      this.socket.pause()
+      this.#timer.set(LOOK)
+    }
+  }
+
   /** Use the bytes in view: a body that flows, then further requests, one after the other and never nested. */
   #pump(): void {
     if (this.#pumping) return
@@ -158,9 +176,16 @@ export class Connection {
     }
     this.#pumping = false
     if (this.#finReceived) this.#afterFin()
-    else if (this.#end - this.#at <= MAX_AHEAD && (this.#flowing || !this.#bodyPending()) && this.socket.isPaused()) {
+    else if (this.#ahead) {
+      if (this.#at === this.#end || this.#phase !== Phase.Exchange) this.#readOn()
+    } else if (this.#end - this.#at <= MAX_AHEAD && (this.#flowing || !this.#bodyPending()) && this.socket.isPaused()) {
       this.socket.resume()
     }
+  }
+
+  #readOn(): void {
+    this.#ahead = false
+    this.socket.resume()
   }
 
   /** Try to read one head and hand it on. */
@@ -204,7 +229,7 @@ export class Connection {
     this.#decoder = chunked ? new ChunkedDecoder() : null
     this.#flowing = false
     this.#continueDue = parser.expectContinue && length !== 0 && head.minor > 0
-    if (length === 0) this.#timer.clear()
+    if (length === 0) this.#timer.set(this.#ahead ? LOOK : Number.POSITIVE_INFINITY)
     else this.#timer.set(this.options.timeouts.idle)
     if (length > this.#maxBody) {
       down.close()
@@ -318,7 +343,7 @@ export class Connection {
   stopBody(): void {
     if (!this.#flowing || !this.#bodyPending()) return
     this.#flowing = false
-    this.#timer.clear()
+    this.#timer.set(HALF_CLOSE_GRACE)
     this.socket.pause()
   }
 
@@ -438,7 +463,14 @@ export class Connection {
         this.#timer.set(this.options.timeouts.idle)
       }
     } else if (this.#finReceived) this.#probe(current)
-    else if (!current.bodyEnded && this.#flowing) {
+    else if (current.bodyEnded) {
+      // Behind what is ahead there may be the client's FIN.
+      if (this.#ahead && this.#end - this.#at <= MAX_AHEAD) this.#readOn()
+    } else if (this.socket.isPaused()) {
+      // A reset is not read while nothing is: a write of no bytes meets it.
+      this.writer.text('')
+      if (!this.socket.destroyed) this.#timer.set(HALF_CLOSE_GRACE)
+    } else if (this.#flowing) {
       this.#bodyFault(current, new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the body stopped arriving'))
     }
   }
