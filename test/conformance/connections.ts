@@ -1,6 +1,6 @@
 // Connections through the gateway: keep-alive and its end, HTTP/1.0, pipelining, half-close, clients that go away, events.
 import type { Test } from 'tap'
-import { pause, within } from '../support/within.ts'
+import { eventually, pause, within } from '../support/within.ts'
 import { chain, type Traits } from './engines.ts'
 
 /** Run the cases for one engine. */
@@ -269,6 +269,27 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
         await gateway.quiet()
       }
     }
+  })
+
+  await t.test('a client that resets while the upstream takes nothing of its upload', async t => {
+    const { up, client, gateway } = await chain(t, engine, {
+      listener: { limits: { body: 'unlimited' } },
+      // Where the reset is not noticed, this is what ends the exchange.
+      up: { timeouts: { idle: engine.resetWhilePaused ? '60s' : '800ms' } },
+    })
+    up.raw = true
+    up.onConnection = peer => peer.socket.pause()
+    client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 100000000')
+    client.send(Buffer.alloc(40 * 1024 * 1024))
+    await eventually(
+      () => gateway.endpoint().pool.open === 1,
+      () => 'no upstream connection',
+    )
+    // Until nothing moves any more.
+    await pause(300)
+    client.reset()
+    await gateway.quiet(1500)
+    t.equal(gateway.endpoint().pool.open, 0)
   })
 
   await t.test('a client that goes while it waits: the upstream connection closes within a second', async t => {

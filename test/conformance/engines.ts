@@ -26,6 +26,8 @@ export interface Traits {
   readonly dateOfUpstream: boolean
   /** Bytes above ASCII at the very end of a request's field value arrive; otherwise they are lost. */
   readonly highBytesAtEnd: boolean
+  /** A reset is noticed while the request's body is held back; otherwise when the upstream's idle timeout is up. */
+  readonly resetWhilePaused: boolean
   /** A chunked body that lacks its very last line end is not complete. */
   readonly lastLineEndDue: boolean
   /** A request whose chunked body ends with trailers is served; otherwise it is refused with 505. */
@@ -45,6 +47,7 @@ export const ENGINES: readonly Traits[] = [
     slowIsTold: true,
     dateOfUpstream: true,
     highBytesAtEnd: true,
+    resetWhilePaused: true,
     lastLineEndDue: true,
     requestTrailers: true,
   },
@@ -59,6 +62,7 @@ export const ENGINES: readonly Traits[] = [
     slowIsTold: false,
     dateOfUpstream: false,
     highBytesAtEnd: false,
+    resetWhilePaused: false,
     lastLineEndDue: false,
     requestTrailers: false,
   },
