@@ -1,8 +1,13 @@
 // The one list of the plugins that come with the gateway, in the order in which the docs show them.
 import type { PluginDefinition } from '../src/plugin-api.ts'
 import headers from './headers/index.ts'
+import jwt from './jwt/index.ts'
 import requestId from './request-id/index.ts'
 
-const bundled: readonly PluginDefinition[] = [requestId as PluginDefinition, headers as PluginDefinition]
+const bundled: readonly PluginDefinition[] = [
+  requestId as PluginDefinition,
+  headers as PluginDefinition,
+  jwt as PluginDefinition,
+]
 
 export default bundled

@@ -1,0 +1,100 @@
+// What a token says, held to time, audience and what a route asks for, and made into headers for the upstream.
+import { isJsonObject, type JsonObject } from './json-object.ts'
+
+/** Numbers past this are no dates, and no longer exact. */
+const LATEST = Number.MAX_SAFE_INTEGER
+
+/** A time that a claim names, in seconds: a number, not always whole (RFC 7519 2), finite and exact. */
+function isDate(value: unknown): value is number {
+  return typeof value === 'number' && Math.abs(value) <= LATEST
+}
+
+/** What is wrong with the times of a token, as told to its bearer; null when nothing is. `now` and `leeway` in milliseconds. */
+export function timeFault(claims: JsonObject, now: number, leeway: number, requireExp: boolean): string | null {
+  const { exp, nbf, iat } = claims
+  if (exp === undefined && requireExp) return 'the token has no expiry'
+  if (exp !== undefined && !isDate(exp)) return 'the token is malformed'
+  if (nbf !== undefined && !isDate(nbf)) return 'the token is malformed'
+  if (iat !== undefined && !isDate(iat)) return 'the token is malformed'
+  if (exp !== undefined && now >= exp * 1000 + leeway) return 'the token has expired'
+  if (nbf !== undefined && now < nbf * 1000 - leeway) return 'the token is not valid yet'
+  return null
+}
+
+/** False when `aud` is malformed, or names none of ours (RFC 7519 4.1.3). Null: the issuer's tokens are for anybody. */
+export function isForUs(aud: unknown, audiences: readonly string[] | null): boolean {
+  const named = typeof aud === 'string' ? [aud] : aud
+  if (named === undefined) return audiences === null
+  if (!Array.isArray(named) || !named.every(name => typeof name === 'string')) return false
+  return audiences === null || named.some(name => audiences.includes(name))
+}
+
+/** A claim by its name, or else by a path with dots into claims that are objects (`realm_access.roles`). */
+export function claim(claims: JsonObject, name: string): unknown {
+  if (Object.hasOwn(claims, name)) return claims[name]
+  const dot = name.indexOf('.')
+  if (dot < 0) return undefined
+  const inner = claims[name.slice(0, dot)]
+  return Object.hasOwn(claims, name.slice(0, dot)) && isJsonObject(inner)
+    ? claim(inner, name.slice(dot + 1))
+    : undefined
+}
+
+/** Values that a claim may have to fit. */
+export type Wanted = string | number | boolean
+
+/** Asks something of a token's claims. */
+export type Requirement = (claims: JsonObject) => boolean
+
+/**
+ * Compile `require.claims`: all must fit. `name` is met by a claim that equals one of the values; `name[]` by a list, or
+ * a text of words between blanks (RFC 8693 4.2, `scope`), that holds one of them.
+ */
+export function compileRequirements(wanted: Readonly<Record<string, Wanted | readonly Wanted[]>>): Requirement {
+  const tests = Object.entries(wanted).map(([name, given]): Requirement => {
+    const values: readonly unknown[] = Array.isArray(given) ? given : [given]
+    if (!name.endsWith('[]')) return claims => values.includes(claim(claims, name))
+    const listed = name.slice(0, -2)
+    return claims => {
+      const value = claim(claims, listed)
+      const held: readonly unknown[] = typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value : []
+      return held.some(one => values.includes(one))
+    }
+  })
+  return claims => tests.every(test => test(claims))
+}
+
+/** A claim and the header that it goes to. */
+export interface Forward {
+  readonly claim: string
+  readonly header: string
+}
+
+/**
+ * The headers for these claims as a flat list; a claim that is absent or null gives none. Null when a claim cannot be
+ * told by a header as what it is: an upstream would read another identity out of a mended one.
+ */
+export function forwardedHeaders(claims: JsonObject, forwards: readonly Forward[]): string[] | null {
+  const headers: string[] = []
+  for (const { claim: name, header } of forwards) {
+    const value = claim(claims, name)
+    if (value === undefined || value === null) continue
+    const text = headerText(value)
+    if (text === null) return null
+    headers.push(header, text)
+  }
+  return headers
+}
+
+/** Text, numbers and booleans as they are, in UTF-8; lists and objects as JSON without letters beyond ASCII. */
+function headerText(value: unknown): string | null {
+  if (typeof value === 'object') return JSON.stringify(value).replace(/[\x7f-\uffff]/g, escaped)
+  const text = String(value)
+  // Blanks at the ends are no part of a field's value (RFC 9110 5.5): " admin" would arrive as "admin".
+  if (/[\x00-\x1f\x7f]|\p{Surrogate}|^ | $/u.test(text)) return null
+  return /^[\x20-\x7e]*$/.test(text) ? text : Buffer.from(text, 'utf8').toString('latin1')
+}
+
+function escaped(letter: string): string {
+  return `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`
+}

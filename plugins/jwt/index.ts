@@ -1,0 +1,140 @@
+// jwt: who is this? Takes a request's token, has it verified once, and tells upstream and other plugins what it says.
+import { definePlugin, type Exchange, type Plugin, type PluginContext, type Reply } from '../../src/plugin-api.ts'
+import { challenge, forbidden, refusal } from './challenge.ts'
+import { compileRequirements } from './claims.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { mediaType } from './compact.ts'
+import { type Issuer, readIssuer } from './issuer.ts'
+import { acquireJwks, type JwksLease, type JwksObserver, type JwksSource } from './jwks.ts'
+import { type JwtOptions, options } from './options.ts'
+import { TokenCache, type Verified } from './token-cache.ts'
+import { SEVERAL, tokenSource } from './token-source.ts'
+import { type Refused, Verifier } from './verifier.ts'
+
+const TWO_TOKENS: Refused = { refused: 'the request carries more than one token', retryAfter: null }
+
+/** Make an instance; its time comes from `clock`. */
+export function createJwt(given: JwtOptions, context: PluginContext, clock: Clock = systemClock): Plugin {
+  const issuers = given.issuers.map((entry, i) => readIssuer(entry, i, context.baseDir))
+  const from = given.from.map(tokenSource)
+  const forwards = Object.entries(given.forward.claims).map(([claim, header]) => ({ claim, header }))
+  const { optional } = given
+  const strip = given.forward.token === 'strip'
+  const cache = new TokenCache(given.cache)
+  const count = {
+    verified: context.counter('verified'),
+    anonymous: context.counter('anonymous'),
+    missing: context.counter('missing'),
+    invalid: context.counter('invalid'),
+    forbidden: context.counter('forbidden'),
+    unavailable: context.counter('unavailable'),
+    jwks_refreshed: context.counter('jwks_refreshed'),
+    jwks_failed: context.counter('jwks_failed'),
+  }
+  const observer: JwksObserver = { log: context.log, count: event => count[event]() }
+  // Last, because from here on there is something to close.
+  const leases: JwksLease[] = []
+  const sources = new Map<Issuer, JwksSource>()
+  for (const issuer of issuers) {
+    if (issuer.jwks === null) continue
+    const lease = acquireJwks(issuer.jwks, observer, clock)
+    leases.push(lease)
+    sources.set(issuer, lease.source)
+  }
+  const verifier = new Verifier({
+    issuers,
+    sources,
+    types: new Set(given.types.map(mediaType)),
+    leeway: given.leeway,
+    requireExp: given.require.exp,
+    allows: compileRequirements(given.require.claims),
+    forwards,
+    clock,
+  })
+
+  /** Headers that only the gateway may set: the client's own go first, also where it turns out to be anonymous. */
+  function disown(x: Exchange): void {
+    for (let i = 0; i < forwards.length; i++) x.removeRequestHeader(forwards[i]!.header)
+  }
+
+  function admit(x: Exchange, { allowed, claims, consumer, headers }: Verified): Reply | undefined {
+    if (!allowed) {
+      count.forbidden()
+      return forbidden(x)
+    }
+    x.claims = claims
+    if (consumer !== null) x.consumer = consumer
+    if (strip) for (const source of from) source.strip(x)
+    disown(x)
+    for (let i = 0; i < headers.length; i++) x.head.headers.push(headers[i]!)
+    return undefined
+  }
+
+  function refuse(x: Exchange, refused: Refused): Reply {
+    if (refused.retryAfter === null) count.invalid()
+    else count.unavailable()
+    return refusal(x, refused)
+  }
+
+  /** `text` is what the token came in, and what it is remembered by. */
+  function verify(x: Exchange, text: string, token: string): Reply | Promise<Reply | undefined> {
+    const result = verifier.verify(token)
+    if (!(result instanceof Promise)) return refuse(x, result)
+    return result.then(outcome => {
+      if ('refused' in outcome) return refuse(x, outcome)
+      count.verified()
+      if (clock.now() < outcome.until) cache.set(text, outcome)
+      return admit(x, outcome)
+    })
+  }
+
+  return {
+    onRequest(x) {
+      for (let i = 0; i < from.length; i++) {
+        const source = from[i]!
+        const text = source.read(x)
+        if (text === undefined) continue
+        const known = cache.get(text, clock.now())
+        if (known !== null) return admit(x, known)
+        if (text === SEVERAL) return refuse(x, TWO_TOKENS)
+        const token = source.tokenIn(text)
+        if (token !== null) return verify(x, text, token)
+      }
+      if (!optional) {
+        count.missing()
+        return challenge(x)
+      }
+      count.anonymous()
+      disown(x)
+      return undefined
+    },
+    inspect: () => ({
+      cached: cache.size,
+      issuers: issuers.map(issuer => {
+        const source = sources.get(issuer)
+        return {
+          issuer: issuer.issuer,
+          ...(source !== undefined && {
+            jwks: source.url,
+            keys: source.current?.keys.length ?? 0,
+            fetchedAt: source.fetchedAt === 0 ? null : new Date(source.fetchedAt).toISOString(),
+            failingSince: source.failingSince === 0 ? null : new Date(source.failingSince).toISOString(),
+          }),
+        }
+      }),
+    }),
+    close() {
+      for (const lease of leases) lease.release()
+    },
+  }
+}
+
+export default definePlugin({
+  name: 'jwt',
+  description: 'Verifies JSON Web Tokens, asks something of their claims, and tells the upstream who it is.',
+  options,
+  check(given, { baseDir }) {
+    for (const [i, entry] of given.issuers.entries()) readIssuer(entry, i, baseDir)
+  },
+  create: (given, context) => createJwt(given, context),
+})

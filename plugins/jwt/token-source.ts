@@ -1,0 +1,132 @@
+// Where a token is looked for in a request, and how it is taken out again.
+import type { Exchange } from '../../src/plugin-api.ts'
+
+/** What `read` gives where a source holds more than one token: no text that a request can hold. */
+export const SEVERAL = '\u0000'
+
+/** One place of a request that may hold a token. */
+export interface TokenSource {
+  /** The text there, which `tokenIn` reads; undefined without one, SEVERAL where it is ambiguous. */
+  read(x: Exchange): string | undefined
+  /** The token of such a text; `''` where a token was meant and none is there, null where something else is meant. */
+  tokenIn(text: string): string | null
+  /** Take it out of the request before it goes upstream. */
+  strip(x: Exchange): void
+}
+
+/** What `from` may name. */
+export const SOURCE = /^(?:header\.[!#$%&'*+\-.^_`|~0-9A-Za-z]+|cookie\.[!#$%&'*+\-.^_`|~0-9A-Za-z]+|query\..+)$/
+
+/** Make a source of a text that SOURCE allows. */
+export function tokenSource(text: string): TokenSource {
+  const dot = text.indexOf('.')
+  const name = text.slice(dot + 1)
+  switch (text.slice(0, dot)) {
+    case 'cookie':
+      return cookieSource(name)
+    case 'query':
+      return querySource(name)
+    default:
+      return headerSource(name.toLowerCase())
+  }
+}
+
+/** `authorization` carries a scheme, and only Bearer's credentials are tokens; other headers may carry one. */
+function headerSource(name: string): TokenSource {
+  const scheme = name === 'authorization'
+  return {
+    read(x) {
+      const { headers } = x.head
+      let found: string | undefined
+      for (let i = 0; i < headers.length; i += 2) {
+        if (headers[i] !== name) continue
+        if (found !== undefined) return SEVERAL
+        found = headers[i + 1]
+      }
+      return found
+    },
+    tokenIn(text) {
+      if (!/^bearer/i.test(text)) return scheme ? null : text
+      // RFC 9110 11.4: one or more spaces. "Bearer" alone, or grown together with something, was meant as a token.
+      return /^bearer +(.*)$/i.exec(text)?.[1] ?? ''
+    },
+    strip(x) {
+      x.removeRequestHeader(name)
+    },
+  }
+}
+
+function cookieSource(name: string): TokenSource {
+  return {
+    read(x) {
+      let found: string | undefined
+      for (const pair of cookies(x)) {
+        if (!isNamed(pair, name)) continue
+        if (found !== undefined) return SEVERAL
+        found = pair.slice(pair.indexOf('=') + 1).trim()
+      }
+      return found === undefined ? undefined : found.replace(/^"(.*)"$/, '$1')
+    },
+    tokenIn: text => text,
+    strip(x) {
+      const all = cookies(x)
+      const kept = all.filter(pair => !isNamed(pair, name))
+      if (kept.length === all.length) return
+      const rest = kept.map(pair => pair.trim()).filter(pair => pair !== '')
+      if (rest.length === 0) x.removeRequestHeader('cookie')
+      else x.setRequestHeader('cookie', rest.join('; '))
+    },
+  }
+}
+
+/** Pieces between semicolons of all Cookie fields (RFC 6265 4.2), as sent. */
+function cookies(x: Exchange): string[] {
+  const { headers } = x.head
+  const pairs: string[] = []
+  for (let i = 0; i < headers.length; i += 2) if (headers[i] === 'cookie') pairs.push(...headers[i + 1]!.split(';'))
+  return pairs
+}
+
+function isNamed(pair: string, name: string): boolean {
+  const equals = pair.indexOf('=')
+  return equals > 0 && pair.slice(0, equals).trim() === name
+}
+
+function querySource(name: string): TokenSource {
+  const isOurs = (pair: string) => decoded(pair.split('=', 1)[0]!) === name
+  return {
+    read(x) {
+      const { query } = x.head
+      if (query === '') return undefined
+      let found: string | undefined
+      for (const pair of query.split('&')) {
+        if (!isOurs(pair)) continue
+        if (found !== undefined) return SEVERAL
+        const equals = pair.indexOf('=')
+        found = equals < 0 ? '' : decoded(pair.slice(equals + 1))
+      }
+      return found
+    },
+    tokenIn: text => text,
+    strip(x) {
+      const { head } = x
+      // What stays goes on byte for byte; a query that held only the token goes with its question mark.
+      const pairs = head.query.split('&')
+      const kept = pairs.filter(pair => !isOurs(pair))
+      if (kept.length === pairs.length) return
+      head.query = kept.join('&')
+      if (kept.length === 0) head.hasQuery = false
+    },
+  }
+}
+
+/** Percent-decoding, with `+` as a blank; what is no UTF-8 stays as sent. */
+function decoded(text: string): string {
+  const spaced = text.replaceAll('+', ' ')
+  if (!spaced.includes('%')) return spaced
+  try {
+    return decodeURIComponent(spaced)
+  } catch {
+    return spaced
+  }
+}
