@@ -30,6 +30,12 @@ function learn(handle: StreamHandle): void {
   }
 }
 
+/** What one read brings, and room for the head or the framing around it. */
+const SLAB = 72 * 1024
+/** Slabs kept for the next chunk. Without them each chunk is garbage that V8 collects only when 30 MiB have gathered. */
+const MAX_SLABS = 64
+const slabs: Buffer[] = []
+
 /** Writes to one socket, in order with what is written to the socket itself. */
 export class SocketWriter {
   readonly socket: Socket
@@ -93,10 +99,21 @@ export class SocketWriter {
     }
   }
 
-  /** Write bytes; the array belongs to the socket from now on. False: wait for the drain. */
-  bytes(bytes: Uint8Array): boolean {
-    this.#submitted += bytes.length
-    return this.socket.write(bytes) && this.#held === 0
+  /** Write text, borrowed bytes and text in one piece; all is copied. False: wait for the drain. */
+  chunk(before: string, bytes: Uint8Array, after: string): boolean {
+    const length = before.length + bytes.length + after.length
+    this.#submitted += length
+    // A slab for little would let a slow reader hold much more than it is sent.
+    const fits = length <= SLAB && length >= SLAB / 4
+    const slab = fits ? (slabs.pop() ?? Buffer.allocUnsafeSlow(SLAB)) : Buffer.allocUnsafe(length)
+    if (before !== '') slab.write(before, 0, 'latin1')
+    slab.set(bytes, before.length)
+    if (after !== '') slab.write(after, before.length + bytes.length, 'latin1')
+    // Called when libuv has let go of the bytes, also when the socket is destroyed.
+    const room = this.socket.write(slab.length === length ? slab : slab.subarray(0, length), () => {
+      if (fits && slabs.length < MAX_SLABS) slabs.push(slab)
+    })
+    return room && this.#held === 0
   }
 
   /** Bytes that the kernel has not taken yet. */

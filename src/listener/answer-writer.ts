@@ -119,11 +119,7 @@ export class Http1Downstream implements Downstream {
     }
     const text = this.#gathered + before
     this.#gathered = ''
-    const bytes = Buffer.allocUnsafe(text.length + length + after.length)
-    bytes.write(text, 0, 'latin1')
-    bytes.set(chunk, text.length)
-    if (after !== '') bytes.write(after, text.length + length, 'latin1')
-    this.#sent(this.#connection.writer.bytes(bytes))
+    this.#sent(this.#connection.writer.chunk(text, chunk, after))
     return !this.#stalled
   }
 

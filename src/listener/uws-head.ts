@@ -156,6 +156,7 @@ export class UwsHeadReader {
         if (this.#connections++ === 0) this.closesItself = value.length === 5
         return
       case 14:
+        if (name === 'http2-settings') return
         if (name !== 'content-length') break
         if (this.#contentLength >= 0) this.#refuse('more than one Content-Length')
         this.#contentLength = parseContentLength(value)
@@ -169,6 +170,14 @@ export class UwsHeadReader {
         if (++this.#codings > 1 || !isChunked(value)) this.#refuse('Transfer-Encoding is not exactly one chunked')
         this.#chunked = true
         return
+      case 18:
+        if (name === 'proxy-authenticate') return
+        break
+      case 19:
+        if (name === 'proxy-authorization') return
+        break
+      case 25:
+        if (name === 'proxy-authentication-info') return
     }
     if (name.includes('_')) this.#hasUnderscore = true
     this.#headers.push(name, value)

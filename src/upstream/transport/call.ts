@@ -11,8 +11,8 @@ const SMALL = 4096
 
 /** What a call needs of the connection that carries it. */
 export interface Carrier {
-  /** Request bytes; the socket may keep the array. False: wait for `drained`. */
-  write(bytes: Uint8Array): boolean
+  /** Body bytes, borrowed, with what is written around them. False: wait for `drained`. */
+  writeChunk(before: string, bytes: Uint8Array, after: string): boolean
   /** Request bytes as latin1 text. */
   writeText(text: string): boolean
   /** Go on reading. */
@@ -111,11 +111,7 @@ export class Http1Call implements Call {
     }
     const text = this.#gathered + before
     this.#gathered = ''
-    const bytes = Buffer.allocUnsafe(text.length + length + after.length)
-    bytes.write(text, 0, 'latin1')
-    bytes.set(chunk, text.length)
-    bytes.write(after, text.length + length, 'latin1')
-    if (!connection.write(bytes) && !last) this.#body.pause()
+    if (!connection.writeChunk(text, chunk, after) && !last) this.#body.pause()
   }
 
   #flush(): void {

@@ -93,9 +93,9 @@ export class UpstreamConnection {
     call.start(this)
   }
 
-  /** Request bytes; the socket may keep the array. False: wait for `drained`. Called by the call. */
-  write(bytes: Uint8Array): boolean {
-    return this.#wrote(this.#writer.bytes(bytes))
+  /** Body bytes, borrowed, with what is written around them. False: wait for `drained`. Called by the call. */
+  writeChunk(before: string, bytes: Uint8Array, after: string): boolean {
+    return this.#wrote(this.#writer.chunk(before, bytes, after))
   }
 
   /** Request bytes as latin1 text. Called by the call. */
