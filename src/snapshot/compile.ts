@@ -1,4 +1,5 @@
 // From a checked configuration to a snapshot: upstreams, plugins, plans and the route table, carried over where they did not change.
+// Over 300 lines because one pass in one order decides what is carried, made and let go; split, the order would be hidden.
 import { dirname, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { Config } from '../config/document.ts'
