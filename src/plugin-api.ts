@@ -1,5 +1,6 @@
 // THE DOOR: all that a plugin may import, whether bundled or a user's own.
 export { z } from 'zod'
+export { Timer, wheel } from './clock.ts'
 export type { ErrorCode, ErrorSource } from './errors.ts'
 export { GatewayError } from './errors.ts'
 export {
@@ -20,6 +21,8 @@ export type { HeaderList, Reply, RequestHead, ResponseHead } from './http/head.t
 export { isFieldValue, isToken } from './http1/framing.ts'
 export {
   definePlugin,
+  PASS_OVER,
+  type PassOver,
   type Plugin,
   type PluginContext,
   type PluginDefinition,

@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { isSecretName, REDACTED } from '../config/redact.ts'
 import { registry } from '../metrics.ts'
+import type { Plugin } from '../pipeline/plugin.ts'
 import type { Entry } from '../route/entry.ts'
 import { describe } from '../route/listing.ts'
 import type { Route } from '../route/route.ts'
@@ -93,9 +94,9 @@ export class AdminServer {
       case '/config':
         return { status: 200, body: source.shownConfig }
       case '/routes':
-        return json(200, source.snapshot.table.listing().map(describeRoute))
+        return json(200, routesPage(source.snapshot))
       case '/upstreams':
-        return json(200, [...source.snapshot.upstreams.values()].map(describeUpstream))
+        return json(200, upstreamsPage(source.snapshot))
       default:
         return json(404, { error: 'no such page', pages: '/' })
     }
@@ -106,6 +107,41 @@ const PAGES = ['/healthz', '/readyz', '/metrics', '/config', '/routes', '/upstre
 
 function json(status: number, value: unknown): Page {
   return { status, body: JSON.stringify(value, null, 2) }
+}
+
+function routesPage(snapshot: Snapshot) {
+  const facts = pluginFacts(snapshot, 'routes')
+  return snapshot.table.listing().map(entry => ({ ...describeRoute(entry), ...facts(entry.route.name) }))
+}
+
+function upstreamsPage(snapshot: Snapshot) {
+  const facts = pluginFacts(snapshot, 'upstreams')
+  return [...snapshot.upstreams.values()].map(upstream => ({ ...describeUpstream(upstream), ...facts(upstream.name) }))
+}
+
+/** What the plugins' `inspect` says of routes or of upstreams, by name: `state`, a list with one entry a plugin. */
+function pluginFacts(snapshot: Snapshot, about: 'routes' | 'upstreams') {
+  const found = new Map<string, object[]>()
+  for (const { plugin, definition, route } of snapshot.sites.values()) {
+    for (const [name, facts] of factsOf(plugin, about)) {
+      const entry = { plugin: definition.name, route, ...facts }
+      const list = found.get(name)
+      if (list === undefined) found.set(name, [entry])
+      else list.push(entry)
+    }
+  }
+  return (name: string) => (found.has(name) ? { state: found.get(name) } : {})
+}
+
+function factsOf(plugin: Plugin, about: 'routes' | 'upstreams'): [string, object][] {
+  if (plugin.inspect === undefined) return []
+  try {
+    const told = plugin.inspect() as Partial<Record<typeof about, Readonly<Record<string, object>>>> | null | undefined
+    return Object.entries(told?.[about] ?? {})
+  } catch {
+    // A user's plugin that breaks here must not take the page with it.
+    return []
+  }
 }
 
 function describeRoute(entry: Entry<Route>) {

@@ -30,10 +30,12 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   readonly patternIndex: number
   /** Plugin state, by Slot. */
   readonly slots: unknown[] = []
-  /** Where it goes; a plugin may change it in the request phase. Null for routes that answer themselves. */
+  /** Where it goes; a plugin may change it in the request and the attempt phase. Null for routes that answer themselves. */
   upstream: Upstream | null
   /** The endpoint of the current or last attempt. */
   endpoint: Endpoint | null = null
+  /** In the attempt phase: plugins have passed over every endpoint of the upstream. */
+  exhausted = false
   /** Attempts begun. */
   attempts = 0
   /** The answer's head: an upstream's, or the gateway's own. Null before it is known. */
@@ -90,7 +92,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     this.#requestId = id
   }
 
-  /** Send the request to another upstream. False when there is none of that name. Before the first attempt. */
+  /** Send the request to another upstream. False when there is none of that name. In the request and the attempt phase. */
   routeTo(name: string): boolean {
     const upstream = this.world.upstreams.get(name)
     if (upstream === undefined) return false

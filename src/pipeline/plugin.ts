@@ -12,8 +12,12 @@ import type { Reply } from '../http/head.ts'
 export interface Plugin {
   /** The request's head is read, nothing was sent. A Reply answers here. In the order written; may be a promise. */
   onRequest?(x: Exchange): Reply | void | Promise<Reply | void>
-  /** An endpoint was picked: once per try, synchronous. A Reply answers instead of trying. */
-  onAttempt?(x: Exchange): Reply | void
+  /**
+   * An endpoint was picked: once per try, synchronous. A Reply answers instead of trying. After `x.routeTo` the phase
+   * runs anew for an endpoint of that upstream; after PASS_OVER for another endpoint of this one. So it may run more
+   * than once before a try, and the last run counts.
+   */
+  onAttempt?(x: Exchange): Reply | PassOver | void
   /** That try ended: null when an answer's head came (see `x.response`), else what went wrong. */
   onOutcome?(x: Exchange, error: GatewayError | null): void
   /** The answer's head is known and not yet sent (`x.response`). Backwards; for gateway-made answers too. */
@@ -28,9 +32,21 @@ export interface Plugin {
   onFinish?(x: Exchange, error: GatewayError | null): void
   /** The instance is no longer part of any configuration. */
   close?(): void
-  /** Facts for the admin page, such as a breaker's state. JSON values, no secrets. */
+  /**
+   * Facts for the admin pages, such as a breaker's state: `{ upstreams: { NAME: {…} }, routes: { NAME: {…} } }`, either
+   * or none. They stand under `state` of that upstream or route. JSON values, no secrets.
+   */
   inspect?(): unknown
 }
+
+/** The type of PASS_OVER. */
+export type PassOver = typeof PASS_OVER
+
+/**
+ * What `onAttempt` returns to have another endpoint picked. When each was passed over, the phase runs once more with
+ * `x.exhausted` set: then answer, change the upstream or let it go ahead; PASS_OVER then means 503 SLUICE_NO_ENDPOINT.
+ */
+export const PASS_OVER: unique symbol = Symbol('pass over')
 
 /** A faulty option found while creating (not by the schema): becomes a fault with its line. */
 export class PluginOptionsError extends Error {

@@ -3,6 +3,7 @@ import type { GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Reply } from '../http/head.ts'
 import type { Plan, Step } from './plan.ts'
+import type { PassOver } from './plugin.ts'
 
 /** What the phases report back to. */
 export interface PhaseEnd {
@@ -78,14 +79,19 @@ function awaitRequest(
   )
 }
 
-/** Run the attempt phase. A Reply answers instead of trying. What a plugin throws is reported, and `failed` returned. */
-export function runAttempt(steps: readonly Step[], x: Exchange, end: PhaseEnd): Reply | 'failed' | null {
+/**
+ * Run the attempt phase, until a plugin answers, passes the endpoint over or changes the upstream. What a plugin throws
+ * is reported, and `failed` returned.
+ */
+export function runAttempt(steps: readonly Step[], x: Exchange, end: PhaseEnd): Reply | PassOver | 'failed' | null {
+  const upstream = x.upstream
   for (let i = 0; i < steps.length; i++) {
     const step = steps[i]!
     if (!step.joined(x)) continue
     try {
       const reply = step.plugin.onAttempt!(x)
       if (reply !== undefined && reply !== null) return reply
+      if (x.upstream !== upstream) return null
     } catch (error) {
       end.pluginFailed(x, step, error)
       return 'failed'

@@ -1,4 +1,5 @@
 // The story: what becomes of a request, from its head to the end of its answer, in this order.
+// Over 300 lines because it is one story: whoever reads how a request can end has to see every end in one place.
 import { Timer, wheel } from '../clock.ts'
 import { GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
@@ -10,10 +11,14 @@ import { problem } from '../http/problem.ts'
 import { headerListFault } from '../http1/serialize.ts'
 import type { Log } from '../log.ts'
 import type { Step } from '../pipeline/plan.ts'
+import { PASS_OVER } from '../pipeline/plugin.ts'
 import { runAttempt, runFinish, runRequest, runResponse } from '../pipeline/run.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
+import type { Endpoint } from '../upstream/endpoint.ts'
+import type { Upstream } from '../upstream/upstream.ts'
 import { replyFault, replyHead, writeProblem, writeReply } from './answer.ts'
 import { Attempt, type AttemptOwner } from './attempt.ts'
+import { Choice } from './choice.ts'
 import { FailureLog } from './failure-log.ts'
 import { Passage } from './passage.ts'
 import { backoff, countRequest } from './retry.ts'
@@ -152,16 +157,44 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     x.endpoint = endpoint
     const steps = x.route.plan.attempt
     if (steps !== null) {
-      const reply = runAttempt(steps, x, this)
-      if (reply === 'failed') return
-      if (reply !== null) {
-        this.answered(x, reply)
+      const said = runAttempt(steps, x, this)
+      if (said !== null || x.upstream !== upstream) {
+        this.#choose(x, steps, upstream, said)
         return
       }
     }
+    this.#begin(x, upstream, endpoint)
+  }
+
+  #begin(x: Passage, upstream: Upstream, endpoint: Endpoint): void {
     const attempt = new Attempt(this, x, endpoint)
     x.attempt = attempt
     attempt.begin(upstream)
+  }
+
+  /** A plugin had it otherwise: its own answer, another upstream, or another endpoint. */
+  #choose(x: Passage, steps: readonly Step[], upstream: Upstream, said: ReturnType<typeof runAttempt>): void {
+    const choice = new Choice(upstream, x.endpoint!)
+    while (said !== 'failed') {
+      const moved = x.upstream !== choice.upstream
+      if (said === null && !moved) {
+        this.#begin(x, choice.upstream, x.endpoint!)
+        return
+      }
+      if (said !== null && said !== PASS_OVER) {
+        this.answered(x, said)
+        return
+      }
+      const endpoint = moved ? choice.move(x.upstream) : choice.next()
+      if (endpoint === null) {
+        this.fail(x, new GatewayError('SLUICE_NO_ENDPOINT', `plugins left no endpoint of ${choice.upstream.name}`))
+        return
+      }
+      x.endpoint = endpoint
+      x.exhausted = choice.exhausted
+      said = runAttempt(steps, x, this)
+      x.exhausted = false
+    }
   }
 
   /** The attempt failed and another may follow, after a pause. Called by the attempt. */

@@ -1,0 +1,60 @@
+// Choosing again for one try: which endpoints plugins have passed over, and how often they have changed the upstream.
+import type { Endpoint } from '../upstream/endpoint.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+
+/** How often plugins may send one try to another upstream: two that do so in turn would never end. */
+const MAX_MOVES = 4
+
+/** Made only once a plugin had it otherwise; the plain way knows nothing of it. */
+export class Choice {
+  /** Where the try stands. */
+  upstream: Upstream
+  /** No endpoint of it is left that was not passed over. */
+  exhausted = false
+  #passed: Set<Endpoint>
+  #last: Endpoint
+  #moves = 0
+
+  /** `first` is the endpoint that the balancer picked. */
+  constructor(upstream: Upstream, first: Endpoint) {
+    this.upstream = upstream
+    this.#last = first
+    this.#passed = new Set([first])
+  }
+
+  /**
+   * The endpoint was passed over: another; the same once more when none is left, then null. The balancer is asked
+   * first, so that its order holds among those that are left.
+   */
+  next(): Endpoint | null {
+    if (this.exhausted) return null
+    const { balancer } = this.upstream
+    for (let tries = balancer.endpoints.length; tries > 0; tries--) {
+      const picked = balancer.pick(0, this.#last)
+      if (picked === null) break
+      if (!this.#passed.has(picked)) return this.#take(picked)
+    }
+    // With uneven weights its order may come back to the same few for long.
+    for (const endpoint of balancer.endpoints) {
+      if (endpoint.weight > 0 && !this.#passed.has(endpoint)) return this.#take(endpoint)
+    }
+    this.exhausted = true
+    return this.#last
+  }
+
+  /** The exchange goes to another upstream: an endpoint of that, or null when there is none, or no end to it. */
+  move(to: Upstream | null): Endpoint | null {
+    if (to === null || ++this.#moves > MAX_MOVES) return null
+    this.upstream = to
+    this.exhausted = false
+    this.#passed = new Set()
+    const picked = to.balancer.pick(0, null)
+    return picked === null ? null : this.#take(picked)
+  }
+
+  #take(endpoint: Endpoint): Endpoint {
+    this.#passed.add(endpoint)
+    this.#last = endpoint
+    return endpoint
+  }
+}
