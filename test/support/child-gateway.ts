@@ -64,6 +64,11 @@ export class SluiceProcess {
     this.#child.kill(signal)
   }
 
+  /** Read no more of what it prints. */
+  closeOutput(): void {
+    this.#child.stdout!.destroy()
+  }
+
   /** Wait until what it printed holds `text`; reject when it ends before that. */
   async printed(text: string | RegExp, ms = START_TIME): Promise<string> {
     const met = () => (typeof text === 'string' ? this.out.includes(text) : text.test(this.out))

@@ -1,0 +1,237 @@
+// The sluice command: what each word prints, where, and with which exit code.
+
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { sluice } from '../support/child-gateway.ts'
+import { within } from '../support/within.ts'
+
+t.jobs = 3
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const START = 30_000
+
+/** Run to the end. */
+async function run(
+  t: Test,
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>> = {},
+  cwd?: string,
+) {
+  const process = sluice(t, args, env, cwd)
+  const { code } = await process.exit(START)
+  return { code, out: process.out, err: process.err }
+}
+
+const FINE = `listeners: [{ name: web, port: 0 }, { name: other, port: 0, host: "::1" }]
+admin: { port: 0 }
+upstreams: { up: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { name: all, match: { path: /* }, upstream: up }
+  - { name: one, match: { host: a.example, path: "/one/:id", methods: [GET] }, respond: { status: 200 } }
+  - { name: old, match: { path: /old }, redirect: { to: /new } }
+`
+
+t.test('start prints one line a listener with its real port and engine', async t => {
+  const folder = t.testdir({ 'gateway.yaml': FINE })
+  const process = sluice(t, ['start', '--config', join(folder, 'gateway.yaml')])
+  await process.printed('admin on')
+  const lines = process.out.trimEnd().split('\n')
+  t.equal(lines.length, 3)
+  const [web, other, admin] = lines.map(line => Number(/:(\d+)(?: \(native\))?$/.exec(line)![1]))
+  t.same(lines, [
+    `listener web on http://127.0.0.1:${web} (native)`,
+    `listener other on http://[::1]:${other} (native)`,
+    `admin on http://127.0.0.1:${admin}`,
+  ])
+  t.equal((await fetch(`http://[::1]:${other}/old`, { redirect: 'manual' })).status, 308)
+  process.kill('SIGTERM')
+  t.same(await process.exit(), { code: 0, signal: null })
+  t.equal(process.err, '', 'no word on standard error')
+})
+
+t.test('check: every fault with its place and exit 1, or a summary and exit 0', async t => {
+  const folder = t.testdir({
+    'fine.yaml': FINE,
+    'faulty.yaml': FINE.replace('port: 0', 'port: many').replace('upstream: up }', 'upstream: up, timeuot: 3s }'),
+  })
+  const fine = await run(t, ['check', '-c', join(folder, 'fine.yaml')])
+  t.same(fine, { code: 0, out: `${join(folder, 'fine.yaml')} is fine: 2 listeners, 3 routes, 1 upstream\n`, err: '' })
+  const faulty = await run(t, ['check', '-c', join(folder, 'faulty.yaml')])
+  t.equal(faulty.code, 1)
+  t.equal(faulty.out, '')
+  const lines = faulty.err.trimEnd().split('\n')
+  t.match(lines, [
+    /faulty\.yaml:1:32 listeners\[0\]\.port: .* \(SLUICE_CONFIG_INVALID\)$/,
+    /faulty\.yaml:5:53 routes\[0\]\.timeuot: .*did you mean "timeout"\? \(SLUICE_CONFIG_UNKNOWN_KEY\)$/,
+  ])
+  t.ok(
+    lines.every(line => /^\S+:\d+:\d+ /.test(line)),
+    faulty.err,
+  )
+})
+
+t.test('routes: in the order in which they are tried, as a table', async t => {
+  const folder = t.testdir({ 'gateway.yaml': FINE })
+  const { code, out, err } = await run(t, ['routes', '-c', join(folder, 'gateway.yaml')])
+  t.equal(code, 0)
+  t.equal(err, '')
+  const lines = out.trimEnd().split('\n')
+  const order = ['one', 'old', 'all'].map(name => lines.findIndex(line => new RegExp(`\\b${name}\\b`).test(line)))
+  t.ok(order[0]! > 0 && order[0]! < order[1]! && order[1]! < order[2]!, out)
+  t.match(lines[order[0]!], /a\.example.*\/one\/:id.*GET|GET.*a\.example.*\/one\/:id/)
+})
+
+t.test('schema: the one that is checked in', async t => {
+  const { code, out } = await run(t, ['schema'])
+  t.equal(code, 0)
+  t.same(JSON.parse(out), JSON.parse(readFileSync(join(ROOT, 'config/gateway.schema.json'), 'utf8')))
+})
+
+t.test('where the configuration comes from', async t => {
+  const folder = t.testdir({
+    'env.yaml': FINE,
+    'other.yaml': FINE.replace('  - { name: old, match: { path: /old }, redirect: { to: /new } }\n', ''),
+    config: { 'gateway.yaml': FINE },
+    folder: {},
+  })
+  const env = { SLUICE_CONFIG: join(folder, 'env.yaml') }
+  t.match(await run(t, ['check'], env), { code: 0, out: /env\.yaml is fine: .*3 routes/ })
+  t.match(await run(t, ['check', '-c', join(folder, 'other.yaml')], env), {
+    code: 0,
+    out: /other\.yaml is fine: .*2 routes/,
+  })
+  t.match(await run(t, ['check'], {}, folder), { code: 0, out: /^config\/gateway\.yaml is fine/ })
+  t.match(await run(t, ['check'], { SLUICE_CONFIG: '' }, folder), { code: 0, out: /^config\/gateway\.yaml is fine/ })
+  for (const word of ['start', 'check', 'routes']) {
+    const missing = await run(t, [word, '-c', join(folder, 'missing.yaml')])
+    t.match(missing, { code: 1, out: '', err: /missing\.yaml:1:1 .*\(SLUICE_CONFIG_FILE\)\n$/ }, word)
+  }
+  t.match(await run(t, ['start', '-c', join(folder, 'folder')]), {
+    code: 1,
+    out: '',
+    err: /folder:1:1 .*\(SLUICE_CONFIG_FILE\)\n$/,
+  })
+})
+
+t.test('usage, help and version', async t => {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }
+  t.same(await run(t, ['--version']), { code: 0, out: `${version}\n`, err: '' })
+  for (const args of [['--help'], ['-h'], ['start', '-h']]) {
+    const { code, out, err } = await run(t, args)
+    t.match({ code, out, err }, { code: 0, out: /^usage: sluice <command>/, err: '' })
+  }
+  for (const [args, why] of [
+    [[], 'a command is due'],
+    [['begin'], 'there is no command begin'],
+    [['start', 'now'], 'too many words: now'],
+    [['check', '--file', 'x'], '--file'],
+    [['check', '-c'], '-c'],
+  ] as const) {
+    const { code, out, err } = await run(t, args)
+    t.match({ code, out, err }, { code: 2, out: '', err: /\n\nusage: sluice <command>/ })
+    t.ok(err.startsWith('sluice: ') && err.split('\n')[0]!.includes(why), err)
+  }
+})
+
+/** One line of the demo as a request: `curl -s -i -X METHOD -H 'name: value' "URL"`. */
+function parseCurl(line: string): { method: string; headers: Record<string, string>; url: URL } {
+  const words = [...line.matchAll(/'([^']*)'|"([^"]*)"|(\S+)/g)].map(match => match[1] ?? match[2] ?? match[3]!)
+  const headers: Record<string, string> = {}
+  let method = 'GET'
+  let url: URL | null = null
+  for (let i = 1; i < words.length; i++) {
+    const word = words[i]!
+    if (word === '-X') method = words[++i]!
+    else if (word === '-H') {
+      const [name, value] = words[++i]!.split(': ')
+      headers[name!] = value!
+    } else if (word !== '-s' && word !== '-i') url = new URL(word)
+  }
+  return { method, headers, url: url! }
+}
+
+function curl(line: string): Promise<{ status: number; headers: Record<string, unknown>; body: string }> {
+  const { method, headers, url } = parseCurl(line)
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { method, headers, agent: false }, response => {
+      let body = ''
+      response.setEncoding('utf8').on('data', text => {
+        body += text
+      })
+      response.on('end', () => resolve({ status: response.statusCode!, headers: response.headers, body }))
+    })
+    asked.on('error', reject)
+    asked.end()
+  })
+}
+
+t.test('demo: each line that it prints does what it says', async t => {
+  const process = sluice(t, ['demo'], { PORT: '0', ADMIN_PORT: '0' })
+  await process.printed('Ctrl-C ends it.')
+  const services = [...process.out.matchAll(/^service (\S+) (\S+) on http:\/\/127\.0\.0\.1:\d+$/gm)].map(
+    found => `${found[1]} ${found[2]}`,
+  )
+  t.same(services, ['orders v1', 'orders v2', 'users v1'])
+  const lines = new Map([...process.out.matchAll(/^ {2}# (.*)\n {2}(curl .*)$/gm)].map(found => [found[1]!, found[2]!]))
+  const answer = async (about: string) => {
+    const found = [...lines].find(([what]) => what.startsWith(about))
+    t.ok(found, `a line about ${about}`)
+    lines.delete(found![0])
+    const line = found![1]
+    return { first: await within(10_000, curl(line), () => line), again: () => curl(line) }
+  }
+
+  const orders = await answer('orders: two versions')
+  const versions = [orders.first, await orders.again(), await orders.again(), await orders.again()].map(
+    one => JSON.parse(one.body).version,
+  )
+  t.same(versions.sort(), ['v1', 'v1', 'v2', 'v2'])
+  const v2 = await answer('orders v2 alone')
+  t.same(
+    [v2.first, await v2.again(), await v2.again()].map(one => JSON.parse(one.body).version),
+    ['v2', 'v2', 'v2'],
+  )
+  const users = await answer('users: the path is rewritten')
+  t.match(JSON.parse(users.first.body), { service: 'users', path: '/users/42' })
+  t.match((await answer('an answer of the gateway')).first, { status: 200, body: 'Hello from the gateway\n' })
+  t.match((await answer('a redirect')).first, { status: 308, headers: { location: '/orders/1' } })
+  const nowhere = (await answer('no such route')).first
+  t.match(nowhere, { status: 404, headers: { 'content-type': 'application/problem+json' } })
+  t.match(JSON.parse(nowhere.body), { code: 'SLUICE_NO_ROUTE', instance: /^[0-9a-f-]{36}$/ })
+  t.match((await answer('a known path, the wrong method')).first, { status: 405, headers: { allow: 'GET' } })
+  const slow = (await answer('a service that is too slow')).first
+  t.equal(slow.status, 504)
+  t.match(JSON.parse(slow.body), { code: 'SLUICE_UPSTREAM_TIMEOUT' })
+  const upstreams = JSON.parse((await answer('what the gateway knows of its upstreams')).first.body)
+  t.same(
+    upstreams.map((one: { name: string }) => one.name),
+    ['orders', 'orders-v2', 'users'],
+  )
+  t.same([...lines.keys()], [], 'every line was tried')
+
+  process.kill('SIGINT')
+  t.same(await process.exit(), { code: 0, signal: null })
+})
+
+t.test('demo: a port in use', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
+  const { port } = server.address() as { port: number }
+  const { code, err } = await run(t, ['demo'], { PORT: String(port), ADMIN_PORT: '0' })
+  t.equal(code, 3)
+  t.match(err, `listener web cannot listen on 127.0.0.1:${port}: the port is in use`)
+})
+
+t.test('whoever reads what it prints may leave', async t => {
+  const folder = t.testdir({ 'gateway.yaml': FINE })
+  const process = sluice(t, ['routes', '-c', join(folder, 'gateway.yaml')])
+  process.closeOutput()
+  t.same(await process.exit(START), { code: 0, signal: null })
+  t.equal(process.err, '')
+})
