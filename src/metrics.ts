@@ -36,3 +36,69 @@ export function countReload(good: boolean): void {
   reloads.labels(good ? 'success' : 'faulty').inc()
   configGood.set(good ? 1 : 0)
 }
+
+const storeSwitches = new Counter({
+  name: 'sluice_store_switches_total',
+  help: 'How often a shared store was given up (down) and taken up again (up).',
+  labelNames: ['store', 'to'],
+  registers: [registry],
+})
+
+const storesUp = new Gauge({
+  name: 'sluice_store_up',
+  help: '1 while a shared store is asked, 0 while it (or a server of its cluster) does not answer.',
+  labelNames: ['store'],
+  registers: [registry],
+})
+
+const storesGateways = new Gauge({
+  name: 'sluice_store_gateways',
+  help: 'Gateways that were alive when a shared store was last heard of.',
+  labelNames: ['store'],
+  registers: [registry],
+})
+
+/** What each leased counter may admit beyond its limit, by store and counter. */
+const leaseBounds = new Map<
+  symbol,
+  { readonly store: string; readonly counter: string; readonly bound: () => number }
+>()
+
+new Gauge({
+  name: 'sluice_lease_over_admission_bound',
+  help: 'Units beyond its limit that a leased counter may admit for one key: gateways alive times the units of a lease.',
+  labelNames: ['store', 'counter'],
+  registers: [registry],
+  collect() {
+    this.reset()
+    for (const { store, counter, bound } of leaseBounds.values()) this.labels(store, counter).set(bound())
+  },
+})
+
+/** A shared store was given up, or is asked again. */
+export function countStoreSwitch(store: string, to: 'down' | 'up'): void {
+  storeSwitches.labels(store, to).inc()
+}
+
+/** Show whether a shared store is asked. */
+export function storeUp(store: string, up: boolean): void {
+  storesUp.labels(store).set(up ? 1 : 0)
+}
+
+/** Show how many gateways share a store. */
+export function storeGateways(store: string, gateways: number): void {
+  storesGateways.labels(store).set(gateways)
+}
+
+/** A shared store is no longer part of the configuration. */
+export function forgetStore(store: string): void {
+  storesUp.remove(store)
+  storesGateways.remove(store)
+}
+
+/** Show the bound on what leasing may admit too much; returns what ends it. */
+export function leaseBound(store: string, counter: string, bound: () => number): () => void {
+  const own = Symbol(counter)
+  leaseBounds.set(own, { store, counter, bound })
+  return () => void leaseBounds.delete(own)
+}

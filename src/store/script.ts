@@ -1,0 +1,138 @@
+// What runs inside Redis: two constant scripts, for the decision on one request and for the roll of gateways that are alive.
+import { createHash } from 'node:crypto'
+
+/** A script and the name that Redis knows it by. */
+export interface Script {
+  readonly text: string
+  readonly sha: string
+}
+
+function script(text: string): Script {
+  return { text, sha: createHash('sha1').update(text).digest('hex') }
+}
+
+/**
+ * Decide on one request under all its limits at once; the arithmetic is that of cell.ts, the clock is Redis's own.
+ * KEYS: one a limit, all with one hash tag. ARGV: time in milliseconds or 0 for that of Redis, the algorithm, the units
+ * that are needed, the units that are wanted (more than needed for a lease), and of each limit: limit, window, burst.
+ * Answers a flat list: units granted (0 = refused and nothing charged), and of each limit: units left, milliseconds until
+ * more is left, and milliseconds until what was needed passes (0 when it did, −1 when it never can).
+ */
+export const DECIDE = script(`
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local algorithm, need, want = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local limits = {}
+local grant = want
+for i, key in ipairs(KEYS) do
+  local base = 2 + i * 3
+  local l = { key = key, limit = tonumber(ARGV[base]), window = tonumber(ARGV[base + 1]), burst = tonumber(ARGV[base + 2]) }
+  local free
+  if algorithm == 'sliding-window' then
+    l.index, l.prev, l.curr = math.floor(now / l.window), 0, 0
+    l.left = (l.index + 1) * l.window - now
+    local stored = redis.call('GET', key)
+    if stored then
+      local index, prev, curr = string.match(stored, '^(%d+) (%d+) (%d+)$')
+      index = tonumber(index)
+      if index == l.index then
+        l.prev, l.curr = tonumber(prev), tonumber(curr)
+      elseif index == l.index - 1 then
+        l.prev = tonumber(curr)
+      elseif index == l.index + 1 then
+        l.index, l.left, l.prev, l.curr = index, l.window, tonumber(prev), tonumber(curr)
+      end
+    end
+    free = l.limit - l.curr - math.floor(l.prev * l.left / l.window)
+  elseif algorithm == 'sliding-log' then
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - l.window)
+    redis.call('ZREMRANGEBYSCORE', key, '(' .. now + l.window, '+inf')
+    l.count = redis.call('ZCARD', key)
+    free = l.limit - l.count
+  else
+    l.debt = 0
+    local stored = redis.call('GET', key)
+    if stored then
+      local debt, at = string.match(stored, '^(%d+) (%d+)$')
+      l.debt = math.max(0, tonumber(debt) - math.max(0, now - tonumber(at)) * l.limit)
+    end
+    free = math.floor((l.burst * l.window - l.debt) / l.window)
+  end
+  l.free = math.max(0, free)
+  grant = math.min(grant, l.free)
+  limits[i] = l
+end
+if grant < need then grant = 0 end
+local answer = { grant }
+for i, l in ipairs(limits) do
+  local wait, reset
+  if algorithm == 'sliding-window' then
+    l.curr = l.curr + grant
+    if grant > 0 then
+      redis.call('SET', l.key, string.format('%.0f %.0f %.0f', l.index, l.prev, l.curr), 'PX', 2 * l.window)
+    end
+    reset = l.left
+    wait = function(cost)
+      if cost > l.limit then return -1 end
+      local room = l.limit - cost + 1
+      if l.curr < room then
+        if l.prev == 0 then return 0 end
+        return math.max(0, l.left - (math.ceil((room - l.curr) * l.window / l.prev) - 1))
+      end
+      return l.left + l.window - math.min(l.window, math.ceil(room * l.window / l.curr) - 1)
+    end
+  elseif algorithm == 'sliding-log' then
+    if grant > 0 then
+      local same = redis.call('ZCOUNT', l.key, now, now)
+      for n = same + 1, same + grant do
+        redis.call('ZADD', l.key, now, string.format('%.0f-%d', now, n))
+      end
+      redis.call('PEXPIRE', l.key, 2 * l.window)
+      l.count = l.count + grant
+    end
+    local gone = function(n)
+      local found = redis.call('ZRANGE', l.key, n - 1, n - 1, 'WITHSCORES')
+      return found[2] and tonumber(found[2]) + l.window - now or l.window
+    end
+    reset = gone(1)
+    wait = function(cost)
+      if cost > l.limit then return -1 end
+      local leave = l.count + cost - l.limit
+      return leave <= 0 and 0 or gone(leave)
+    end
+  else
+    l.debt = l.debt + grant * l.window
+    if grant > 0 then
+      local life = math.max(2 * l.window, math.ceil(l.burst * l.window / l.limit))
+      redis.call('SET', l.key, string.format('%.0f %.0f', l.debt, now), 'PX', life)
+    end
+    reset = math.ceil(l.debt / l.limit)
+    wait = function(cost)
+      if cost > l.burst then return -1 end
+      return math.max(0, math.ceil((l.debt - (l.burst - cost) * l.window) / l.limit))
+    end
+  end
+  local left = l.free - grant
+  answer[i * 3 - 1] = left
+  answer[i * 3] = left == 0 and wait(1) or reset
+  answer[i * 3 + 1] = grant > 0 and 0 or wait(need)
+end
+return answer
+`)
+
+/**
+ * Say that a gateway is alive, and count those that were within the last five seconds.
+ * KEYS: the roll. ARGV: the gateway's name. Also what a store that failed is probed with: it writes, as a decision does.
+ */
+export const ALIVE = script(`
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 5000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now + 5000, '+inf')
+redis.call('PEXPIRE', KEYS[1], 10000)
+return redis.call('ZCARD', KEYS[1])
+`)
