@@ -72,9 +72,14 @@ export class AdminServer {
     }
     const path = (request.url ?? '/').split('?')[0]!
     if (path === '/metrics') {
-      void registry.metrics().then(text => {
-        response.writeHead(200, { 'content-type': registry.contentType }).end(request.method === 'HEAD' ? '' : text)
-      })
+      registry.metrics().then(
+        text => {
+          response.writeHead(200, { 'content-type': registry.contentType })
+          response.end(request.method === 'HEAD' ? '' : text)
+        },
+        // A number that cannot be had costs this page and no more.
+        () => response.writeHead(500).end(),
+      )
       return
     }
     const page = this.#page(path)
