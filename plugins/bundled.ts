@@ -1,5 +1,6 @@
 // The one list of the plugins that come with the gateway, in the order in which the docs show them.
 import type { PluginDefinition } from '../src/plugin-api.ts'
+import circuitBreaker from './circuit-breaker/index.ts'
 import headers from './headers/index.ts'
 import jwt from './jwt/index.ts'
 import requestId from './request-id/index.ts'
@@ -8,6 +9,7 @@ const bundled: readonly PluginDefinition[] = [
   requestId as PluginDefinition,
   headers as PluginDefinition,
   jwt as PluginDefinition,
+  circuitBreaker as PluginDefinition,
 ]
 
 export default bundled

@@ -27,5 +27,8 @@ export {
   type PluginContext,
   type PluginDefinition,
   PluginOptionsError,
+  type PluginSurroundings,
 } from './pipeline/plugin.ts'
+export type { Algorithm, Counter, CounterOptions, CounterStore, Decider, Limit, Tally } from './store/store.ts'
 export { duration, fieldName, fieldValue, share, size } from './units.ts'
+export type { Endpoint } from './upstream/endpoint.ts'

@@ -1,0 +1,106 @@
+// The guards of one plugin instance, found by what they share: an upstream, a route or an endpoint.
+import { type Endpoint, type Exchange, wheel } from '../../src/plugin-api.ts'
+import type { BreakerRules } from './breaker.ts'
+import { Guard, type Guarded, type ReportMove } from './guard.ts'
+import type { Options } from './options.ts'
+
+/** Guards that may stand before those that remember nothing are let go of. */
+const SWEEP = 64
+
+/** See the head of this file. */
+export class Guards {
+  readonly #scope: Options['scope']
+  readonly #rules: BreakerRules
+  readonly #report: ReportMove
+  /** By name of the upstream or route, or by endpoint: one that is removed and comes back begins anew. */
+  readonly #found = new Map<string | Endpoint, Guard>()
+  /** Nearly always the same one is wanted again. */
+  #lastKey: string | Endpoint | null = null
+  #last: Guard | null = null
+  #sweepAt = SWEEP
+  /** The set of endpoints, by upstream, whose guards were last looked through. */
+  readonly #sets = new Map<string, readonly Endpoint[]>()
+
+  constructor(scope: Options['scope'], rules: BreakerRules, report: ReportMove) {
+    this.#scope = scope
+    this.#rules = rules
+    this.#report = report
+  }
+
+  /** The guard of this try. Called in the attempt phase, where upstream and endpoint are known. */
+  of(x: Exchange): Guard {
+    const scope = this.#scope
+    const key = scope === 'upstream' ? x.upstream!.name : scope === 'route' ? x.route.name : x.endpoint!
+    if (key === this.#lastKey) return this.#last!
+    const guard = this.#found.get(key) ?? this.#make(key, x)
+    this.#lastKey = key
+    this.#last = guard
+    return guard
+  }
+
+  #make(key: string | Endpoint, x: Exchange): Guard {
+    this.#sweep(x)
+    const guard = new Guard(this.#guarded(x), this.#rules, this.#report)
+    this.#found.set(key, guard)
+    return guard
+  }
+
+  #guarded(x: Exchange): Guarded {
+    const scope = this.#scope
+    return {
+      route: scope === 'route' ? x.route.name : null,
+      upstream: scope === 'route' ? null : x.upstream!.name,
+      endpoint: scope === 'endpoint' ? x.endpoint : null,
+    }
+  }
+
+  /** Names and endpoints come and go with reloads and discovery; what is left of them must not pile up. */
+  #sweep(x: Exchange): void {
+    if (this.#scope === 'endpoint') {
+      const { name, balancer } = x.upstream!
+      if (this.#sets.get(name) !== balancer.endpoints) {
+        this.#sets.set(name, balancer.endpoints)
+        const present = new Set(balancer.endpoints)
+        this.#drop(guard => guard.of.upstream === name && !present.has(guard.of.endpoint!))
+      }
+    }
+    if (this.#found.size < this.#sweepAt) return
+    const now = wheel.time()
+    this.#drop(guard => guard.idle(now))
+    this.#sweepAt = Math.max(SWEEP, 2 * this.#found.size)
+  }
+
+  #drop(gone: (guard: Guard) => boolean): void {
+    for (const [key, guard] of this.#found) {
+      if (!gone(guard)) continue
+      guard.close()
+      this.#found.delete(key)
+    }
+    this.#lastKey = null
+    this.#last = null
+  }
+
+  /** Facts for the admin pages, under the names of upstreams and routes. */
+  facts(): { upstreams: Record<string, object>; routes: Record<string, object> } {
+    const now = wheel.time()
+    // Names are a user's: no prototype.
+    const upstreams: Record<string, { [fact: string]: unknown; endpoints?: Record<string, object> }> =
+      Object.create(null)
+    const routes: Record<string, object> = Object.create(null)
+    for (const guard of this.#found.values()) {
+      const { route, upstream, endpoint } = guard.of
+      const facts = { scope: this.#scope, ...guard.facts(now) }
+      if (route !== null) routes[route] = facts
+      else if (endpoint === null) upstreams[upstream!] = facts
+      else {
+        upstreams[upstream!] ??= { scope: this.#scope, endpoints: Object.create(null) }
+        upstreams[upstream!]!.endpoints![endpoint.address] = facts
+      }
+    }
+    return { upstreams, routes }
+  }
+
+  close(): void {
+    for (const guard of this.#found.values()) guard.close()
+  }
+}
