@@ -220,6 +220,7 @@ function fromKeyObject(material: KeyObject, kid: string | undefined, alg: string
       if (modulusLength < 2048) throw new Error(`has ${modulusLength} bits: RSA keys need 2048`)
       if (modulusLength > 8192) throw new Error(`has ${modulusLength} bits: RSA keys may have 8192`)
       if (publicExponent <= 1n || publicExponent % 2n === 0n) throw new Error('has a public exponent that is 1 or even')
+      if (isRoca(material)) throw new Error('is of a make whose keys can be factored (CVE-2017-15361)')
       return new Key(material, 'RSA', undefined, kid, alg)
     case 'ec': {
       const crv = CURVES[namedCurve]
@@ -231,6 +232,20 @@ function fromKeyObject(material: KeyObject, kid: string | undefined, alg: string
     default:
       throw new Error(`is of the kind ${material.asymmetricKeyType}: RSA, EC or Ed25519 is due`)
   }
+}
+
+/** Primes by which keys of the broken generator are told: modulo each, their moduli are powers of 65537. */
+const ROCA_PRIMES = [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157]
+
+/** True for a key of the generator of CVE-2017-15361 (one honest key in 100 million looks like one). */
+function isRoca(key: KeyObject): boolean {
+  const { n } = key.export({ format: 'jwk' })
+  const modulus = BigInt(`0x${Buffer.from(n!, 'base64url').toString('hex')}`)
+  return ROCA_PRIMES.every(prime => {
+    const rest = Number(modulus % BigInt(prime))
+    for (let power = 1, i = 0; i < prime; i++, power = (power * 65537) % prime) if (power === rest) return true
+    return false
+  })
 }
 
 /** Bytes of a secret as it stands in the configuration; null when `base64url:` is followed by something else. */
