@@ -338,6 +338,7 @@ export class Gateway {
     // Plugins hear of the exchanges that were cut before they are closed.
     await within(new Promise<void>(idle => this.snapshot.retire(null, idle)), CUT_TIME)
     closeSites(this.snapshot.sites.values(), this.#log)
+    for (const { store } of this.snapshot.stores.values()) store.close()
     for (const upstream of this.snapshot.upstreams.values()) upstream.close()
     await this.#admin?.close()
   }

@@ -5,9 +5,10 @@ import { dirname, resolve } from 'node:path'
 import { uwsFaults } from '../listener/uws.ts'
 import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
 import { type PluginEntry, pluginEntry } from '../pipeline/entry.ts'
-import type { PluginDefinition, PluginOptionsError } from '../pipeline/plugin.ts'
+import type { PluginDefinition, PluginOptionsError, PluginSurroundings } from '../pipeline/plugin.ts'
 import { conflicts } from '../route/entry.ts'
 import { routeOptions } from '../route/options.ts'
+import { MEMORY_STORE } from '../store/kinds.ts'
 import { UPCOMING_UPSTREAM_OPTIONS } from '../upstream/options.ts'
 import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
@@ -242,7 +243,11 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
   for (const [i, route] of entries(raw.routes)) {
     if (route.plugins !== undefined) lists.push([['routes', i, 'plugins'], route.plugins])
   }
-  const upstreams: ReadonlySet<string> = new Set(isMap(raw.upstreams) ? Object.keys(raw.upstreams) : [])
+  const surroundings: PluginSurroundings = {
+    upstreams: new Set(isMap(raw.upstreams) ? Object.keys(raw.upstreams) : []),
+    stores: new Set([MEMORY_STORE, ...(isMap(raw.stores) ? Object.keys(raw.stores) : [])]),
+    baseDir,
+  }
   const problems: Problem[] = []
   for (const [path, list] of lists) {
     if (!Array.isArray(list)) continue
@@ -263,7 +268,7 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
       if (definition === undefined) {
         const message = `there is no plugin ${quote(entry.data.name)}${hint(entry.data.name, catalog.names())}`
         problems.push({ path: at, message, code: 'SLUICE_CONFIG_REFERENCE', on: 'key' })
-      } else if (!entry.data.off) problems.push(...optionProblems(definition, entry.data, at, { upstreams, baseDir }))
+      } else if (!entry.data.off) problems.push(...optionProblems(definition, entry.data, at, surroundings))
     }
   }
   return problems
@@ -273,7 +278,7 @@ function optionProblems(
   definition: PluginDefinition,
   entry: PluginEntry,
   path: Path,
-  context: { upstreams: ReadonlySet<string>; baseDir: string },
+  context: PluginSurroundings,
 ): Problem[] {
   try {
     const parsed = definition.options.safeParse(entry.options)

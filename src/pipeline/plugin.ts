@@ -4,6 +4,7 @@ import type { GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Slot } from '../exchange/slot.ts'
 import type { Reply } from '../http/head.ts'
+import type { CounterStore } from '../store/store.ts'
 
 /**
  * One plugin at one place of the configuration, made by its definition's `create`. All phases are optional and an
@@ -60,16 +61,30 @@ export class PluginOptionsError extends Error {
   }
 }
 
+/** What a definition may know when it checks options. */
+export interface PluginSurroundings {
+  /** Names of the upstreams that the configuration has. */
+  readonly upstreams: ReadonlySet<string>
+  /** Names of the stores that counters may live in: those of the configuration, and `memory`. */
+  readonly stores: ReadonlySet<string>
+  /** Folder of the YAML file: relative paths in options start here. */
+  readonly baseDir: string
+}
+
 /** What a plugin may know of its place when it is created. */
 export interface PluginContext {
   /** The route it stands on; null for a gateway-wide plugin. */
   readonly route: string | null
+  /** The place's identity: the same over reloads, and on every gateway with this configuration. */
+  readonly site: string
   /** Folder of the YAML file: relative paths in options start here. */
   readonly baseDir: string
   /** Names of the upstreams that the configuration has. */
   readonly upstreams: ReadonlySet<string>
   /** This instance's state on an exchange. Call at most once, in `create`. */
   slot<T>(): Slot<T>
+  /** A store of counters: `memory`, or one under `stores`. Throws PluginOptionsError for another name. Ask in `create`. */
+  store(name: string): CounterStore
   /** A counter of the plugin's own in /metrics: `sluice_plugin_events_total{plugin, route, event}`. Ask in `create`. */
   counter(event: string): () => void
   /** Log a line under the plugin's name. Never pass secrets or tokens. */
@@ -84,7 +99,7 @@ export interface PluginDefinition<S extends z.ZodType = z.ZodType> {
   /** Options as zod schema: JSON Schema, type and docs in one. A bare name in the YAML is `{}`. */
   readonly options: S
   /** Check what a schema cannot, without side effects; throw PluginOptionsError. Called by `sluice check` too. */
-  check?(options: z.output<S>, context: { readonly upstreams: ReadonlySet<string>; readonly baseDir: string }): void
+  check?(options: z.output<S>, context: PluginSurroundings): void
   /** Make an instance. Options have passed the schema and `check`. May throw PluginOptionsError. */
   create(options: z.output<S>, context: PluginContext): Plugin
 }

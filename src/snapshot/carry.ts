@@ -2,6 +2,8 @@
 
 import type { Slot } from '../exchange/slot.ts'
 import type { Plugin, PluginDefinition } from '../pipeline/plugin.ts'
+import type { StoreOptions } from '../store/kinds.ts'
+import type { CounterStore } from '../store/store.ts'
 import type { UpstreamOptions } from '../upstream/options.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 
@@ -15,6 +17,15 @@ export interface PluginSite {
   readonly definition: PluginDefinition
   readonly plugin: Plugin
   readonly slot: Slot<unknown> | null
+  /** The stores that it asked for. */
+  readonly stores: readonly CounterStore[]
+}
+
+/** A store and the options that it was made with. */
+export interface StoreSite {
+  readonly store: CounterStore
+  /** Null for the one in memory. */
+  readonly options: StoreOptions | null
 }
 
 /** The identity of a place across reloads. */

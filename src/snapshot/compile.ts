@@ -14,8 +14,12 @@ import { Plan, type PlanMember } from '../pipeline/plan.ts'
 import { type PluginDefinition, PluginOptionsError } from '../pipeline/plugin.ts'
 import { Route } from '../route/route.ts'
 import { RouteTableBuilder } from '../route/table.ts'
+import { MEMORY_STORE } from '../store/kinds.ts'
+import { MemoryStore } from '../store/memory.ts'
+import { RedisStore } from '../store/redis.ts'
+import type { CounterStore } from '../store/store.ts'
 import { Upstream } from '../upstream/upstream.ts'
-import { fingerprint, type PluginSite, sameUpstream, siteKey } from './carry.ts'
+import { fingerprint, type PluginSite, type StoreSite, sameUpstream, siteKey } from './carry.ts'
 import { Snapshot } from './snapshot.ts'
 
 /** Work done in one go before the event loop gets its turn, in milliseconds (PITFALLS 18). */
@@ -70,6 +74,8 @@ class Compiler {
   readonly #baseDir: string
   readonly #upstreams = new Map<string, Upstream>()
   readonly #freshUpstreams: Upstream[] = []
+  readonly #stores = new Map<string, StoreSite>()
+  readonly #freshStores: CounterStore[] = []
   readonly #sites = new Map<string, PluginSite>()
   readonly #freshSites: PluginSite[] = []
   /** Slots in use, by route; null stands for gateway-wide. */
@@ -88,6 +94,7 @@ class Compiler {
     const config = this.#config
     await this.#compileUpstreams()
     this.#upstreamNames = new Set(this.#upstreams.keys())
+    await this.#openStores()
     // Carried instances keep their slots, so they are settled before new ones get theirs.
     await this.#carrySites()
     const everywhere = await this.#members(null, config.plugins, ['plugins'], this.#takenSlots(null))
@@ -105,7 +112,7 @@ class Compiler {
       await this.#breathe()
     }
     const trusted = config.trustedProxies.length === 0 ? null : new CidrSet(config.trustedProxies)
-    const snapshot = new Snapshot(config, builder.build(), this.#upstreams, trusted, this.#sites)
+    const snapshot = new Snapshot(config, builder.build(), this.#upstreams, trusted, this.#sites, this.#stores)
     return { snapshot, commit: () => this.#commit(snapshot), discard: () => this.discard() }
   }
 
@@ -137,6 +144,24 @@ class Compiler {
     }
   }
 
+  /** The stores: those that stay the same go on, a new one gets a moment to connect, and a start goes on without it. */
+  async #openStores(): Promise<void> {
+    const before = this.#previous?.stores
+    this.#stores.set(MEMORY_STORE, before?.get(MEMORY_STORE) ?? { store: new MemoryStore(MEMORY_STORE), options: null })
+    const connecting: Promise<void>[] = []
+    for (const [name, options] of Object.entries(this.#config.stores)) {
+      const same = before?.get(name)
+      if (same !== undefined && fingerprint(same.options) === fingerprint(options)) this.#stores.set(name, same)
+      else {
+        const store = new RedisStore(name, options, this.#context.log)
+        this.#stores.set(name, { store, options })
+        this.#freshStores.push(store)
+        connecting.push(store.ready)
+      }
+    }
+    await Promise.all(connecting)
+  }
+
   async #carrySites(): Promise<void> {
     if (this.#previous === null) return
     this.#carry(null, this.#config.plugins)
@@ -151,7 +176,9 @@ class Compiler {
       const before = this.#previous!.sites.get(key)
       // A user's module may have changed though its options did not, so only bundled plugins are carried over.
       if (before === undefined || this.#context.catalog.get(entry.name) !== before.definition) return
-      if (before.fingerprint === fingerprint(entry.options)) this.#keep(before)
+      if (before.fingerprint !== fingerprint(entry.options)) return
+      // One whose store was exchanged would go on with a closed one.
+      if (before.stores.every(store => this.#stores.get(store.name)?.store === store)) this.#keep(before)
     })
   }
 
@@ -215,13 +242,21 @@ class Compiler {
     taken: Set<number>,
   ): PluginSite {
     let slot: Slot<unknown> | null = null
+    const stores: CounterStore[] = []
     const { log } = this.#context
     const name = definition.name
     try {
       const plugin = definition.create(definition.options.parse(entry.options), {
         route,
+        site: key,
         baseDir: this.#baseDir,
         upstreams: this.#upstreamNames,
+        store: wanted => {
+          const found = this.#stores.get(wanted)
+          if (found === undefined) throw new PluginOptionsError(`there is no store ${JSON.stringify(wanted)}`)
+          stores.push(found.store)
+          return found.store
+        },
         slot: <T>() => {
           slot ??= new Slot(lowestFree(taken))
           return slot as Slot<T>
@@ -230,7 +265,7 @@ class Compiler {
         log: (level, message, fields) =>
           log[level](message, { plugin: name, ...(route === null ? {} : { route }), ...fields }),
       })
-      return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot }
+      return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot, stores }
     } catch (error) {
       const inner = error instanceof PluginOptionsError ? error.path : []
       throw new CompileError([...path, entry.name, ...inner], `${name} cannot be made: ${(error as Error).message}`)
@@ -258,12 +293,17 @@ class Compiler {
     const gone = [...previous.sites.values()].filter(site => this.#sites.get(site.key) !== site)
     // Requests that began under the old snapshot still run through its plugins. The closure must keep no compiler.
     const { log } = this.#context
-    previous.retire(snapshot, () => closeSites(gone, log))
+    const left = [...previous.stores.values()].filter(({ store }) => this.#stores.get(store.name)?.store !== store)
+    previous.retire(snapshot, () => {
+      closeSites(gone, log)
+      for (const { store } of left) store.close()
+    })
   }
 
   discard(): void {
     for (const upstream of this.#freshUpstreams) upstream.close()
     closeSites(this.#freshSites, this.#context.log)
+    for (const store of this.#freshStores) store.close()
   }
 }
 

@@ -5,7 +5,7 @@ import type { CidrSet } from '../http/cidr.ts'
 import type { Route } from '../route/route.ts'
 import type { RouteTable } from '../route/table.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import type { PluginSite } from './carry.ts'
+import type { PluginSite, StoreSite } from './carry.ts'
 
 /** See the head of this file. Made by snapshot/compile.ts, swapped in by one assignment. */
 export class Snapshot implements ExchangeWorld {
@@ -15,6 +15,8 @@ export class Snapshot implements ExchangeWorld {
   readonly trusted: CidrSet | null
   /** The plugin instances at their places, for the next snapshot to carry over. */
   readonly sites: ReadonlyMap<string, PluginSite>
+  /** The stores by name, for the same. */
+  readonly stores: ReadonlyMap<string, StoreSite>
   /** Exchanges that began under it and are not over. */
   inFlight = 0
   readonly #tenure = new Tenure()
@@ -25,12 +27,14 @@ export class Snapshot implements ExchangeWorld {
     upstreams: ReadonlyMap<string, Upstream>,
     trusted: CidrSet | null,
     sites: ReadonlyMap<string, PluginSite>,
+    stores: ReadonlyMap<string, StoreSite>,
   ) {
     this.config = config
     this.table = table
     this.upstreams = upstreams
     this.trusted = trusted
     this.sites = sites
+    this.stores = stores
   }
 
   /**

@@ -8,7 +8,7 @@ import { RouteTableBuilder } from '../../../src/route/table.ts'
 import { Snapshot } from '../../../src/snapshot/snapshot.ts'
 
 function snapshot(): Snapshot {
-  return new Snapshot({} as Config, new RouteTableBuilder<Route>().build(), new Map(), null, new Map())
+  return new Snapshot({} as Config, new RouteTableBuilder<Route>().build(), new Map(), null, new Map(), new Map())
 }
 
 t.test('a retired snapshot is idle when its last exchange is over, and at once without one', async t => {
