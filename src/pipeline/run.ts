@@ -10,7 +10,7 @@ export interface PhaseEnd {
   /** The request phase is over and nobody answered. */
   requestPassed(x: Exchange): void
   /** A plugin answered. */
-  answered(x: Exchange, reply: Reply): void
+  answered(x: Exchange, reply: Reply, by: Step): void
   /** The response phase is over. */
   responsePassed(x: Exchange): void
   /** A plugin threw or rejected. */
@@ -24,6 +24,13 @@ function isPromise(value: unknown): value is Promise<unknown> {
 /** A phase that must be synchronous was made async: nobody waits for it, but its rejection must not end the process. */
 function watch(result: unknown, x: Exchange, step: Step, report: ReportFault): void {
   if (isPromise(result)) result.then(undefined, fault => report(x, step, fault))
+}
+
+/** Throws where a phase that something waits for at once was made async; its rejection must not end the process. */
+function refuseAsync(result: unknown, phase: string): void {
+  if (!isPromise(result)) return
+  result.then(undefined, () => {})
+  throw new TypeError(`${phase} returned a promise, but this phase is synchronous`)
 }
 
 /** Run the request phase from the step at `from`; exactly one of the three outcomes is reported, maybe later. */
@@ -51,7 +58,7 @@ export function runRequest(plan: Plan, x: Exchange, end: PhaseEnd, from = 0): vo
         awaitRequest(plan, x, end, i, step, result as Promise<Reply | void>)
         return
       }
-      end.answered(x, result as Reply)
+      end.answered(x, result as Reply, step)
       return
     }
   }
@@ -71,7 +78,7 @@ function awaitRequest(
     reply => {
       if (x.finished) return
       if (reply === undefined || reply === null) runRequest(plan, x, end, at + 1)
-      else end.answered(x, reply)
+      else end.answered(x, reply, step)
     },
     error => {
       if (!x.finished) end.pluginFailed(x, step, error)
@@ -90,7 +97,10 @@ export function runAttempt(steps: readonly Step[], x: Exchange, end: PhaseEnd): 
     if (!step.joined(x)) continue
     try {
       const reply = step.plugin.onAttempt!(x)
-      if (reply !== undefined && reply !== null) return reply
+      if (reply !== undefined && reply !== null) {
+        refuseAsync(reply, 'onAttempt')
+        return reply
+      }
       if (x.upstream !== upstream) return null
     } catch (error) {
       end.pluginFailed(x, step, error)
@@ -171,7 +181,9 @@ export function runChunk(
     if (!step.joined(x)) continue
     try {
       const changed = step.plugin[phase]!(x, chunk, last)
-      if (changed === undefined || step.plugin.rewrites !== true) continue
+      if (changed === undefined) continue
+      refuseAsync(changed, phase)
+      if (step.plugin.rewrites !== true) continue
       if (!(changed instanceof Uint8Array)) throw new TypeError(`${phase} returned what is no Uint8Array`)
       chunk = changed
     } catch (error) {

@@ -217,13 +217,18 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   }
 
   /** A plugin, a route or the gateway itself answers. */
-  answered(given: Exchange, reply: Reply): void {
+  answered(given: Exchange, reply: Reply, by: Step | null = null): void {
     const x = given as Passage
     if (x.finished) return
     x.timer?.remove()
     const fault = replyFault(reply)
     if (fault !== null) {
-      this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: fault })
+      this.#log.error('a plugin failed', {
+        ...(by !== null && { plugin: by.name }),
+        route: x.route.name,
+        requestId: x.requestId,
+        error: fault,
+      })
       this.#failHard(x)
       return
     }

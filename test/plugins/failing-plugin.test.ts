@@ -1,0 +1,153 @@
+// A plugin that throws or rejects, in each phase: 500 for that one exchange, logged under the plugin's name; and when and off.
+import t, { type Test } from 'tap'
+import { definePlugin, type Plugin, type PluginDefinition, z } from '../../src/plugin-api.ts'
+import { startGateway } from '../support/gateway.ts'
+import { RawUpstream } from '../support/raw-upstream.ts'
+import { eventually } from '../support/within.ts'
+
+const boom = () => {
+  throw new Error('boom')
+}
+const reject = () => Promise.reject(new Error('boom'))
+
+/** Phases as a plugin may get them wrong, and what the client sees. */
+const CASES: Record<string, { phases: Record<string, unknown>; seen: 'refused' | 'cut' | 'whole' }> = {
+  'onRequest throws': { phases: { onRequest: boom }, seen: 'refused' },
+  'onRequest rejects': { phases: { onRequest: reject }, seen: 'refused' },
+  'onRequest returns nonsense': { phases: { onRequest: () => 'no reply' }, seen: 'refused' },
+  'onRequest answers with a broken header': {
+    phases: { onRequest: () => ({ status: 200, headers: ['x-a', 'a\r\nb: c'], body: null }) },
+    seen: 'refused',
+  },
+  'onAttempt throws': { phases: { onAttempt: boom }, seen: 'refused' },
+  'onAttempt rejects': { phases: { onAttempt: reject }, seen: 'refused' },
+  'onOutcome throws': { phases: { onOutcome: boom }, seen: 'whole' },
+  'onOutcome rejects': { phases: { onOutcome: reject }, seen: 'whole' },
+  'onResponse throws': { phases: { onResponse: boom }, seen: 'refused' },
+  'onResponse rejects': { phases: { onResponse: reject }, seen: 'refused' },
+  'onRequestChunk throws': { phases: { onRequestChunk: boom }, seen: 'refused' },
+  'onRequestChunk rejects': { phases: { onRequestChunk: reject }, seen: 'refused' },
+  'onRequestChunk rejects and rewrites': { phases: { onRequestChunk: reject, rewrites: true }, seen: 'refused' },
+  'onResponseChunk throws': { phases: { onResponseChunk: boom }, seen: 'cut' },
+  'onResponseChunk rejects': { phases: { onResponseChunk: reject }, seen: 'cut' },
+  'onResponseChunk rejects and rewrites': { phases: { onResponseChunk: reject, rewrites: true }, seen: 'cut' },
+  'onFinish throws': { phases: { onFinish: boom }, seen: 'whole' },
+  'onFinish rejects': { phases: { onFinish: reject }, seen: 'whole' },
+}
+
+function failing(phases: Record<string, unknown>): PluginDefinition {
+  return definePlugin({
+    name: 'failing',
+    description: 'Fails.',
+    options: z.strictObject({}),
+    create: () => phases as Plugin,
+  }) as PluginDefinition
+}
+
+async function start(t: Test, phases: Record<string, unknown>, entry: unknown = 'failing') {
+  const upstream = await RawUpstream.start(t)
+  const gateway = await startGateway(
+    t,
+    {
+      up: { endpoints: [upstream.address], host: 'endpoint' },
+      routes: [
+        { name: 'bad', match: { path: '/bad' }, upstream: 'up', plugins: [entry] },
+        { name: 'good', match: { path: '/*' }, upstream: 'up' },
+      ],
+    },
+    { plugins: [failing(phases)] },
+  )
+  return { upstream, gateway }
+}
+
+for (const [name, { phases, seen }] of Object.entries(CASES)) {
+  t.test(name, async t => {
+    const { upstream, gateway } = await start(t, phases)
+    upstream.onRequest = request => {
+      request.whole.then(
+        () => request.reply('200 OK', 'from the upstream'),
+        () => {},
+      )
+    }
+    const rejections: unknown[] = []
+    const note = (reason: unknown) => void rejections.push(reason)
+    process.on('unhandledRejection', note)
+    t.teardown(() => void process.off('unhandledRejection', note))
+
+    const other = await gateway.connect()
+    const client = await gateway.connect()
+    client.head('POST /bad HTTP/1.1', 'Host: a', 'Content-Length: 4').send('body')
+    if (seen === 'cut') await t.rejects(client.response(), 'the client sees that it is cut')
+    else {
+      const response = await client.response('POST')
+      if (seen === 'whole') t.match(response, { status: 200, text: 'from the upstream' })
+      else {
+        t.equal(response.status, 500)
+        t.match(JSON.parse(response.text), { code: 'SLUICE_PLUGIN_FAILED', status: 500, instance: /./ })
+        t.notMatch(client.text, /boom|failing|promise|Error:/, 'no word of the cause')
+      }
+    }
+    const logged = () => gateway.log.filter(line => line.level === 'error' && line.message === 'a plugin failed')
+    await eventually(
+      () => logged().length > 0,
+      () => 'nothing was logged',
+    )
+    t.match(logged()[0]!.fields, { plugin: 'failing', route: 'bad', requestId: /./, error: /./ })
+    // Others are served meanwhile and afterwards.
+    t.match(await other.head('GET /good HTTP/1.1', 'Host: a').response(), { status: 200 })
+    await gateway.quiet()
+    await new Promise(done => setImmediate(done))
+    t.same(rejections, [], 'no rejection is left to the process')
+  })
+}
+
+t.test('when: the plugin takes part where all of its attributes hold, in every phase', async t => {
+  const calls: string[] = []
+  const phases = Object.fromEntries(
+    ['onRequest', 'onAttempt', 'onOutcome', 'onResponse', 'onRequestChunk', 'onResponseChunk', 'onFinish'].map(
+      phase => [phase, () => void calls.push(phase)],
+    ),
+  )
+  const when = {
+    'header.x-beta': '1',
+    path: '~^/b',
+    method: 'POST',
+    'query.skip': 'absent',
+    'client.ip': '127.0.0.0/8',
+  }
+  const { gateway } = await start(t, phases, { failing: { when } })
+  const client = await gateway.connect()
+  const ask = async (line: string, ...fields: string[]) => {
+    calls.length = 0
+    client.head(line, 'Host: a', 'Content-Length: 1', ...fields).send('x')
+    t.equal((await client.response()).status, 200)
+    await gateway.quiet()
+    return new Set(calls)
+  }
+  t.same(await ask('POST /bad HTTP/1.1', 'X-Beta: 1'), new Set(Object.keys(phases)))
+  t.same(await ask('POST /bad HTTP/1.1', 'X-Beta: 2'), new Set())
+  t.same(await ask('POST /bad HTTP/1.1'), new Set())
+  t.same(await ask('PUT /bad HTTP/1.1', 'X-Beta: 1'), new Set())
+  t.same(await ask('POST /bad?skip HTTP/1.1', 'X-Beta: 1'), new Set())
+})
+
+t.test('off: the plugin is not made at all', async t => {
+  let made = 0
+  const definition = definePlugin({
+    name: 'failing',
+    description: 'Counts.',
+    options: z.strictObject({}),
+    create() {
+      made++
+      return { onRequest: boom }
+    },
+  }) as PluginDefinition
+  const upstream = await RawUpstream.start(t)
+  const gateway = await startGateway(
+    t,
+    { up: { endpoints: [upstream.address] }, plugins: [{ failing: { off: true } }] },
+    { plugins: [definition] },
+  )
+  t.match(await (await gateway.connect()).head('GET / HTTP/1.1', 'Host: a').response(), { status: 200 })
+  t.equal(made, 0)
+})

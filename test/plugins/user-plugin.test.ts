@@ -1,0 +1,108 @@
+// Plugins of one's own beside the YAML file: running the example, TypeScript and JavaScript, reloading, and faults of modules.
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { ChildGateway, sluice, startChild } from '../support/child-gateway.ts'
+import { RawClient } from '../support/raw-client.ts'
+import { RawUpstream } from '../support/raw-upstream.ts'
+import { eventually } from '../support/within.ts'
+
+const EXAMPLE = fileURLToPath(new URL('../../config/examples/user-plugin', import.meta.url))
+
+t.test('the example runs as it stands', async t => {
+  const upstream = await RawUpstream.start(t)
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-example-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  cpSync(EXAMPLE, folder, { recursive: true })
+  const file = join(folder, 'gateway.yaml')
+  // Far from the repository: `sluice` and `zod` come from the gateway and no node_modules.
+  const process = sluice(t, ['start', '-c', file], { PORT: '0', ORDERS: upstream.address }, folder)
+  await process.printed('listener web')
+  const gateway = new ChildGateway(process, file)
+  const client = await RawClient.connect(t, gateway.port)
+  const over = await client.head('GET /v1/orders/1 HTTP/1.1', 'Host: a').response()
+  t.match(over, { status: 410, text: 'This API ended on 2024-06-30.\n' })
+  t.match(over.get('sunset'), 'Sun, 30 Jun 2024 23:59:59 GMT')
+  const exempt = await client.head('GET /v1/orders/1 HTTP/1.1', 'Host: a', 'X-Team: billing').response()
+  t.match(exempt, { status: 200, text: 'ok' })
+  await eventually(
+    () => process.log.some(entry => entry.msg === 'called after its end' && entry['plugin'] === 'sunset'),
+    () => process.err,
+  )
+  const now = await client.head('GET /v2/orders/1 HTTP/1.1', 'Host: a').response()
+  t.match(now, { status: 200, text: 'ok' })
+  t.equal(now.get('link'), '<https://example.com/moving-to-v3>; rel="sunset"')
+  t.equal(upstream.requests.length, 2)
+})
+
+const config = (plugin: string) => `
+listeners: [{ name: web, port: 0 }]
+admin: { port: 0 }
+routes: [{ name: all, match: { path: /* }, plugins: [${plugin}], respond: { status: 200, body: hi } }]
+`
+
+const plugin = (says: string, more = '') => `import { definePlugin, z } from 'sluice'
+${more}
+export default definePlugin({
+  name: 'says',
+  description: 'Says a word.',
+  options: z.strictObject({ word: z.string().default('nothing') }),
+  create({ word }, context) {
+    return { onResponse(x) { x.setResponseHeader('x-says', ${says} + ' ' + word + ' ' + context.route) } }
+  },
+})
+`
+
+t.test('a module is read anew on a reload; a broken one is a fault, and the old one goes on', async t => {
+  const gateway = await startChild(t, config('{ ./says.mjs: { off: true } }'))
+  const module = join(gateway.file, '..', 'says.mjs')
+  const says = async () => {
+    const client = await RawClient.connect(t, gateway.port)
+    const response = await client.head('GET / HTTP/1.1', 'Host: a').response()
+    client.destroy()
+    return response.get('x-says')
+  }
+  t.equal(await says(), '')
+  writeFileSync(module, plugin("'one'"))
+  t.match(await gateway.reload(config('./says.mjs')), { ok: true })
+  t.equal(await says(), 'one nothing all')
+
+  writeFileSync(module, plugin("'two'"))
+  t.match(await gateway.reload(config('{ ./says.mjs: { word: loud } }')), { ok: true })
+  t.equal(await says(), 'two loud all')
+
+  for (const [text, fault] of [
+    ['export default {', /says\.mjs does not load: /],
+    ["throw new Error('not today')", /says\.mjs does not load: not today/],
+    ['export default 1', /has no plugin as its default export/],
+    ["import nothing from 'no-such-package'\nexport default nothing", /says\.mjs does not load: .*no-such-package/],
+  ] as const) {
+    writeFileSync(module, text)
+    const state = await gateway.reload(`${config('./says.mjs')}# ${text.length}\n`)
+    t.equal(state.ok, false)
+    t.match(state.faults, [fault])
+    t.match(state.faults, [/gateway\.yaml:4:\d+ routes\[0\]\.plugins\[0\]/])
+    t.equal(await says(), 'two loud all')
+  }
+  writeFileSync(module, plugin("'three'"))
+  const wrong = await gateway.reload(config('{ ./says.mjs: { wrod: x } }'))
+  t.match(wrong.faults, [
+    /gateway\.yaml:4:\d+ routes\[0\]\.plugins\[0\]\["\.\/says\.mjs"\]\.wrod: .*did you mean "word"/,
+  ])
+})
+
+t.test('check knows them too', async t => {
+  const folder = t.testdir({
+    'says.ts': plugin("'typed' as string", 'interface Unused { readonly a: number }'),
+    'good.yaml': config('{ ./says.ts: { word: x } }'),
+    'bad.yaml': config('{ ./says.ts: { word: 1 } }, ./missing.ts'),
+  })
+  const good = sluice(t, ['check', '-c', join(folder, 'good.yaml')])
+  t.same(await good.exit(30_000), { code: 0, signal: null }, good.err)
+  const bad = sluice(t, ['check', '-c', join(folder, 'bad.yaml')])
+  t.same(await bad.exit(30_000), { code: 1, signal: null })
+  t.equal(bad.err.trimEnd().split('\n').length, 2, bad.err)
+  t.match(bad.err, /bad\.yaml:4:\d+ .*word: .*\n.*there is no file \.\/missing\.ts/)
+})
