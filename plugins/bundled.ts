@@ -3,12 +3,14 @@ import type { PluginDefinition } from '../src/plugin-api.ts'
 import circuitBreaker from './circuit-breaker/index.ts'
 import headers from './headers/index.ts'
 import jwt from './jwt/index.ts'
+import rateLimit from './rate-limit/index.ts'
 import requestId from './request-id/index.ts'
 
 const bundled: readonly PluginDefinition[] = [
   requestId as PluginDefinition,
   headers as PluginDefinition,
   jwt as PluginDefinition,
+  rateLimit as PluginDefinition,
   circuitBreaker as PluginDefinition,
 ]
 
