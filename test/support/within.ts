@@ -10,9 +10,13 @@ export function within<T>(ms: number, promise: Promise<T>, missing: () => string
 }
 
 /** Look again and again until `met` holds, for what tells nobody when it changes; reject after `ms`. */
-export async function eventually(met: () => boolean, missing: () => string, ms = 3000): Promise<void> {
+export async function eventually(
+  met: () => boolean | Promise<boolean>,
+  missing: () => string,
+  ms = 3000,
+): Promise<void> {
   const end = performance.now() + ms
-  while (!met()) {
+  while (!(await met())) {
     if (performance.now() > end) throw new Error(`${missing()} (waited ${ms} ms)`)
     await pause(5)
   }
