@@ -126,19 +126,20 @@ class Compiler {
   async #compileUpstreams(): Promise<void> {
     for (const [name, options] of Object.entries(this.#config.upstreams)) {
       const before = this.#previous?.upstreams.get(name)
-      if (before !== undefined && sameUpstream(before, options)) this.#upstreams.set(name, before)
-      else {
-        let upstream: Upstream
-        try {
-          upstream = new Upstream(name, options, path => resolve(this.#baseDir, path))
-        } catch (error) {
-          throw new CompileError(
-            ['upstreams', name, 'tls'],
-            `a certificate file cannot be used: ${(error as Error).message}`,
-          )
+      const pathOf = (path: string) => resolve(this.#baseDir, path)
+      try {
+        if (before !== undefined && sameUpstream(before, options) && before.certificatesCurrent(pathOf)) {
+          this.#upstreams.set(name, before)
+        } else {
+          const upstream = new Upstream(name, options, pathOf)
+          this.#upstreams.set(name, upstream)
+          this.#freshUpstreams.push(upstream)
         }
-        this.#upstreams.set(name, upstream)
-        this.#freshUpstreams.push(upstream)
+      } catch (error) {
+        throw new CompileError(
+          ['upstreams', name, 'tls'],
+          `a certificate file cannot be used: ${(error as Error).message}`,
+        )
       }
       await this.#breathe()
     }

@@ -27,6 +27,12 @@ export class Upstream {
     this.balancer = BALANCERS[options.balance](options.endpoints.map(facts => this.#endpoint(facts)))
   }
 
+  /** False when a certificate file was renewed since it was read. Throws when one can no longer be read. */
+  certificatesCurrent(tlsDir: (path: string) => string): boolean {
+    if (this.options.scheme !== 'https') return true
+    return JSON.stringify(loadTls(this.options.tls, tlsDir)) === JSON.stringify(this.#transport.tls)
+  }
+
   /** Take over options that differ in nothing but their endpoints. */
   reconfigure(options: UpstreamOptions): void {
     const before = this.options.endpoints

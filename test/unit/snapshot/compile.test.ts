@@ -1,5 +1,7 @@
 // Compiling over several reloads: slots never clash in a plan, and what is carried over is the same object in its old slot.
 import { deepEqual, equal, ok } from 'node:assert/strict'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { type Config, document } from '../../../src/config/document.ts'
@@ -157,6 +159,31 @@ t.test('a compile that fails or is not used closes what it made, and nothing els
     'a lives; b and d are closed',
   )
   t.equal(fates.get(a!)!.closed, 0)
+})
+
+t.test('an upstream is the same while its options and its certificates are', async t => {
+  const folder = t.testdir({ 'ca.pem': 'one' })
+  const context = { catalog: new Catalog(definitions), log, file: join(folder, 'gateway.yaml') }
+  const next = async (previous: Snapshot | null, tls: Record<string, unknown> = { ca: 'ca.pem' }) => {
+    const upstreams = { up: { endpoints: ['127.0.0.1:1'], scheme: 'https', tls } }
+    const compiled = await compile(config({ everywhere: [], routes: [] }, { upstreams }), previous, context)
+    compiled.commit()
+    return compiled.snapshot
+  }
+  const first = await next(null)
+  const second = await next(first)
+  t.equal(second.upstreams.get('up'), first.upstreams.get('up'))
+  writeFileSync(join(folder, 'ca.pem'), 'two')
+  const renewed = await next(second)
+  t.not(renewed.upstreams.get('up'), first.upstreams.get('up'), 'a renewed certificate is used')
+  const other = await next(renewed, { ca: 'ca.pem', servername: 'a.example' })
+  t.not(other.upstreams.get('up'), renewed.upstreams.get('up'))
+  rmSync(join(folder, 'ca.pem'))
+  await t.rejects(next(other, { ca: 'ca.pem', servername: 'a.example' }), {
+    name: 'CompileError',
+    path: ['upstreams', 'up', 'tls'],
+    message: /a certificate file cannot be used: ENOENT/,
+  })
 })
 
 t.test('a fingerprint is the same for the same meaning, and for no other', async t => {
