@@ -180,7 +180,8 @@ t.test('any text gives values or faults, never an exception, and no value has a 
     fc.property(fc.array(piece, { maxLength: 40 }), pieces => {
       const { value, faults } = read(pieces.join(''))
       if (faults.length > 0) return faults.every(fault => fault.line >= 1 && fault.column >= 1)
-      return JSON.stringify(value) !== undefined && !JSON.stringify(value).includes('"__proto__":')
+      // Behind a backslash the quote belongs to a longer key.
+      return JSON.stringify(value) !== undefined && !/(?<!\\)"__proto__":/.test(JSON.stringify(value))
     }),
     { numRuns: 2000 },
   )
