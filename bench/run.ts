@@ -71,7 +71,9 @@ async function play(scenario: Scenario): Promise<void> {
   const entrants: { rival: Rival; version: string; running: RunningRival; runs: Run[] }[] = []
   const absent: string[] = []
   try {
+    const plugins = scenario.plugins ?? null
     for (const [i, rival] of invited.entries()) {
+      if (rival.bare === true && plugins === null) continue
       const version = rival.version()
       const reason = version === null ? 'not installed (or not built)' : (rival.cannot?.(scenario.routes) ?? null)
       if (version === null || reason !== null) {
@@ -81,7 +83,12 @@ async function play(scenario: Scenario): Promise<void> {
       }
       const own = path.join(folder, String(i))
       fs.mkdirSync(own)
-      const running = await rival.start({ upstreamPorts: [upstream.port], routes: scenario.routes, folder: own })
+      const running = await rival.start({
+        upstreamPorts: [upstream.port],
+        routes: scenario.routes,
+        plugins,
+        folder: own,
+      })
       entrants.push({ rival, version, running, runs: [] })
     }
     // Compiled code comes late: before the first round each gets a longer warm-up, which nobody counts.

@@ -17,6 +17,8 @@ export interface Scenario {
   readonly pipelining: number
   /** Routes that the proxy is configured with; 1 is a single catch-all. */
   readonly routes: number
+  /** Gateway-wide plugins that Sluice runs with, as entries of a YAML list; the others only forward. None when absent. */
+  readonly plugins?: string
 }
 
 /** The prefix of route number `i` in scenarios with more than one route; rivals configure `PREFIX/…` for each. */

@@ -11,6 +11,8 @@ export interface RivalOrder {
   readonly upstreamPorts: readonly number[]
   /** Number of routes; 1 is a single catch-all, more are `routePrefix(i)/…`. */
   readonly routes: number
+  /** Plugins for Sluice, a YAML list; null for none. */
+  readonly plugins: string | null
   /** An empty folder for its configuration; removed by the bench. */
   readonly folder: string
 }
@@ -26,6 +28,8 @@ export interface Rival {
   readonly name: string
   /** Version for the result page; null where it is not installed, and then it is left out with a word. */
   version(): string | null
+  /** Takes part only where another runs with plugins, to show what those cost. */
+  readonly bare?: boolean
   /** Why it cannot take part with so many routes, or null. */
   cannot?(routes: number): string | null
   start(order: RivalOrder): Promise<RunningRival>

@@ -1,4 +1,4 @@
-// Sluice itself, built, as a user would start it: one process, one YAML file, no plugins.
+// Sluice itself, built, as a user would start it: one process, one YAML file, the scenario's plugins.
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
@@ -9,16 +9,17 @@ import { type Rival, RivalProcess } from './rival.ts'
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url))
 const PACKAGE = fileURLToPath(new URL('../../package.json', import.meta.url))
 
-function sluice(engine: 'native' | 'uws'): Rival {
-  const name = `sluice (${engine})`
+function sluice(engine: 'native' | 'uws', bare = false): Rival {
+  const name = bare ? 'sluice, no plugins' : `sluice (${engine})`
   return {
     name,
+    bare,
     version() {
       if (!fs.existsSync(MAIN)) return null
       const { version } = JSON.parse(fs.readFileSync(PACKAGE, 'utf8')) as { version: string }
       return `${version} ${commit()}`.trim()
     },
-    async start({ upstreamPorts, routes, folder }) {
+    async start({ upstreamPorts, routes, plugins, folder }) {
       const file = path.join(folder, 'gateway.yaml')
       const entries =
         routes === 1
@@ -35,6 +36,7 @@ admin: off
 upstreams:
   bench:
     endpoints: [${upstreamPorts.map(p => `"127.0.0.1:${p}"`).join(', ')}]
+plugins: ${bare || plugins === null ? '[]' : plugins}
 routes:
 ${entries.join('\n')}
 `,
@@ -64,4 +66,6 @@ function commit(): string {
 }
 
 export const sluiceNative = sluice('native')
+/** Beside the first where that has plugins: the difference is what they cost. */
+export const sluiceBare = sluice('native', true)
 export const sluiceUws = sluice('uws')
