@@ -17,7 +17,9 @@ export { uuidV7 } from './exchange/exchange.ts'
 export { problemReply } from './exchange/problem.ts'
 export type { Slot } from './exchange/slot.ts'
 export { CidrSet, parseCidr } from './http/cidr.ts'
+export { cookieValues } from './http/cookie.ts'
 export type { HeaderList, Reply, RequestHead, ResponseHead } from './http/head.ts'
+export { queryValues, withoutParameter } from './http/query.ts'
 export { isFieldValue, isToken } from './http1/framing.ts'
 export {
   definePlugin,

@@ -1,5 +1,5 @@
 // Where a token is looked for in a request, and how it is taken out again.
-import type { Exchange } from '../../src/plugin-api.ts'
+import { cookieValues, type Exchange, queryValues, withoutParameter } from '../../src/plugin-api.ts'
 
 /** What `read` gives where a source holds more than one token: no text that a request can hold. */
 export const SEVERAL = '\u0000'
@@ -58,15 +58,7 @@ function headerSource(name: string): TokenSource {
 
 function cookieSource(name: string): TokenSource {
   return {
-    read(x) {
-      let found: string | undefined
-      for (const pair of cookies(x)) {
-        if (!isNamed(pair, name)) continue
-        if (found !== undefined) return SEVERAL
-        found = pair.slice(pair.indexOf('=') + 1).trim()
-      }
-      return found === undefined ? undefined : found.replace(/^"(.*)"$/, '$1')
-    },
+    read: x => only(cookieValues(x.head.headers, name)),
     tokenIn: text => text,
     strip(x) {
       const all = cookies(x)
@@ -93,40 +85,19 @@ function isNamed(pair: string, name: string): boolean {
 }
 
 function querySource(name: string): TokenSource {
-  const isOurs = (pair: string) => decoded(pair.split('=', 1)[0]!) === name
   return {
-    read(x) {
-      const { query } = x.head
-      if (query === '') return undefined
-      let found: string | undefined
-      for (const pair of query.split('&')) {
-        if (!isOurs(pair)) continue
-        if (found !== undefined) return SEVERAL
-        const equals = pair.indexOf('=')
-        found = equals < 0 ? '' : decoded(pair.slice(equals + 1))
-      }
-      return found
-    },
+    read: x => (x.head.query === '' ? undefined : only(queryValues(x.head.query, name))),
     tokenIn: text => text,
     strip(x) {
-      const { head } = x
-      // What stays goes on byte for byte; a query that held only the token goes with its question mark.
-      const pairs = head.query.split('&')
-      const kept = pairs.filter(pair => !isOurs(pair))
-      if (kept.length === pairs.length) return
-      head.query = kept.join('&')
-      if (kept.length === 0) head.hasQuery = false
+      const rest = withoutParameter(x.head.query, name)
+      // A query that held only the token goes with its question mark.
+      x.head.query = rest ?? ''
+      if (rest === null) x.head.hasQuery = false
     },
   }
 }
 
-/** Percent-decoding, with `+` as a blank; what is no UTF-8 stays as sent. */
-function decoded(text: string): string {
-  const spaced = text.replaceAll('+', ' ')
-  if (!spaced.includes('%')) return spaced
-  try {
-    return decodeURIComponent(spaced)
-  } catch {
-    return spaced
-  }
+/** The one value, undefined without any. */
+function only(values: readonly string[]): string | undefined {
+  return values.length > 1 ? SEVERAL : values[0]
 }

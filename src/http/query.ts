@@ -14,6 +14,14 @@ export function queryValues(query: string, name: string): string[] {
   return values
 }
 
+/** A raw query without the parameters of that name; what stays, stays byte for byte. Null when nothing stays, not even an empty one. */
+export function withoutParameter(query: string, name: string): string | null {
+  const pairs = query.split('&')
+  const kept = pairs.filter(pair => decode(pair.split('=', 1)[0]!) !== name)
+  if (kept.length === pairs.length) return query
+  return kept.length === 0 ? null : kept.join('&')
+}
+
 /** Collects into `all`, or without it stops at the first value and returns it. */
 function scan(query: string, name: string, all: string[] | null): string | undefined {
   let from = 0
