@@ -52,7 +52,8 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
     if (this.#closed) return
     const [first, ...others] = addresses(this.#options.url)
     const every = {
-      maxRetriesPerRequest: 1,
+      // With 1, ioredis neither sends again nor rejects what was under way when the first reconnection succeeds.
+      maxRetriesPerRequest: 0,
       autoResendUnfulfilledCommands: false,
       connectTimeout: FIRST_CONNECTION,
       // A server that stopped takes no connection down with it: this one would hold what was sent for ever.

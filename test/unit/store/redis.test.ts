@@ -1,0 +1,382 @@
+// Counters in a real Redis: the same decisions as in memory, several gateways on one server, every way in which it fails, a cluster, leases.
+// Over 300 lines because each fault is a story of its own on one kind of server.
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { isDeepStrictEqual } from 'node:util'
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import type { Log } from '../../../src/log.ts'
+import { storeOptions } from '../../../src/store/kinds.ts'
+import { MemoryStore } from '../../../src/store/memory.ts'
+import { RedisStore } from '../../../src/store/redis.ts'
+import type { Algorithm, CounterOptions, Limit, Tally } from '../../../src/store/store.ts'
+import { TRACES, type Trace } from '../../support/rate-traces.ts'
+import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis-server.ts'
+import { eventually, pause } from '../../support/within.ts'
+
+// Each fault has a second until it is probed, and there are many.
+t.setTimeout(120_000)
+
+let ids = 0
+
+function options(
+  algorithm: Algorithm,
+  lease: number,
+  ...limits: readonly (Partial<Limit> & { limit: number })[]
+): CounterOptions {
+  return {
+    id: `test ${++ids}`,
+    algorithm,
+    limits: limits.map(({ limit, window = 60_000, burst = limit }) => ({ limit, window, burst })),
+    maxKeys: 1000,
+    lease,
+  }
+}
+
+/** What stores logged. */
+const lines: string[] = []
+const log: Log = {
+  debug: message => lines.push(message),
+  info: message => lines.push(message),
+  warn: message => lines.push(message),
+  error: message => lines.push(message),
+}
+
+async function open(t: Test, url: string, more: Record<string, unknown> = {}, now: (() => number) | null = null) {
+  const store = new RedisStore('shared', storeOptions.parse({ kind: 'redis', url, budget: '1s', ...more }), log, now)
+  t.teardown(() => store.close())
+  await store.ready
+  return store
+}
+
+const admitted = (tallies: readonly Tally[]) => tallies.filter(tally => tally.allowed).length
+const ALGORITHMS: readonly Algorithm[] = ['sliding-window', 'sliding-log', 'token-bucket']
+
+t.test('on one server', async t => {
+  const redis = await startRedis(t)
+
+  t.test('traces, letter by letter', async t => {
+    const clock = { now: 0 }
+    const store = await open(t, redis.url, {}, () => clock.now)
+    const file = fileURLToPath(new URL('../../../../shared/corpora/ratelimit/traces.jsonl', import.meta.url))
+    const more: Trace[] = existsSync(file)
+      ? readFileSync(file, 'utf8')
+          .trim()
+          .split('\n')
+          .map(line => JSON.parse(line))
+      : []
+    // 0 is the sign for Redis's own clock.
+    const start = 1_000_000
+    for (const { id, limit, windowMs, times, expected } of [...TRACES, ...more]) {
+      for (const [algorithm, name] of [
+        ['sliding-window', 'sliding_counter'],
+        ['sliding-log', 'sliding_log'],
+        ['token-bucket', 'gcra_burst_eq_limit'],
+      ] as const) {
+        const counter = store.counter(options(algorithm, 0, { limit, window: windowMs }))
+        const hits = times.map(time => {
+          clock.now = start + time
+          return counter.hit('k', 1)
+        })
+        const decided = (await Promise.all(hits)).map(({ allowed }) => (allowed ? '1' : '0')).join('')
+        if (decided !== expected[name]) t.equal(decided, expected[name], `${id} ${algorithm}`)
+      }
+      t.pass(id)
+    }
+  })
+
+  t.test('the same answers as in memory, to the last number', async t => {
+    const clock = { now: 0 }
+    const store = await open(t, redis.url, {}, () => clock.now)
+    const memory = new MemoryStore('memory', () => clock.now)
+    const arrivals = fc.array(
+      fc.record({ gap: fc.oneof(fc.nat(20), fc.nat(400), fc.nat(3000)), cost: fc.constantFrom(1, 1, 1, 2, 5, 20) }),
+      { minLength: 1, maxLength: 60 },
+    )
+    for (const algorithm of ALGORITHMS) {
+      t.comment(algorithm)
+      await fc.assert(
+        fc.asyncProperty(
+          arrivals,
+          fc.integer({ min: 1, max: 12 }),
+          fc.integer({ min: 1, max: 900 }),
+          async (all, limit, window) => {
+            const given = options(
+              algorithm,
+              0,
+              { limit, window, burst: limit + 2 },
+              { limit: limit * 2, window: window * 3 },
+            )
+            const [there, here] = [store.counter(given), memory.counter(given)]
+            clock.now = 1_000_000
+            const answers = all.map(({ gap, cost }) => {
+              clock.now += gap
+              return [there.hit('k', cost), here.hit('k', cost)] as const
+            })
+            for (const [theirs, ours] of answers) if (!isDeepStrictEqual(await theirs, ours)) return false
+            return true
+          },
+        ),
+        { numRuns: 40 },
+      )
+    }
+  })
+
+  t.test('an exact log, on its own clock, by several gateways at once', async t => {
+    const stores = await Promise.all([1, 2, 3].map(() => open(t, redis.url, { prefix: 'log' })))
+    const given = options('sliding-log', 0, { limit: 20, window: 300 })
+    const counters = stores.map(store => store.counter(given))
+    let refused = 0
+    const end = performance.now() + 1200
+    while (performance.now() < end) {
+      const tallies = await Promise.all(counters.flatMap(counter => [counter.hit('k', 1), counter.hit('k', 1)]))
+      refused += tallies.length - admitted(tallies)
+      // What the log holds is what was admitted: never more than the limit in any window.
+      const [key] = (await redis.send('KEYS', 'log:*:0')) as string[]
+      const held = (await redis.send('ZCARD', key!)) as number
+      if (held > 20) t.fail(`${held} admitted within one window`)
+    }
+    t.ok(refused > 100, `${refused} refused`)
+  })
+
+  t.test('concurrent hits admit exactly the limit', async t => {
+    for (const algorithm of ALGORITHMS) {
+      const stores = await Promise.all([1, 2, 3].map(() => open(t, redis.url)))
+      const given = options(algorithm, 0, { limit: 50, window: 3_600_000 })
+      const hits = stores.flatMap(store => {
+        const counter = store.counter(given)
+        return Array.from({ length: 200 }, () => counter.hit('k', 1))
+      })
+      const tallies = await Promise.all(hits)
+      t.equal(admitted(tallies), 50, algorithm)
+      t.ok(tallies.every(({ decider }) => decider === 'store'))
+    }
+  })
+
+  t.test('keys: one tag a counter, hashed where they are odd, all of them expire', async t => {
+    await redis.send('FLUSHALL')
+    const store = await open(t, redis.url, { prefix: 'edge' })
+    const counter = store.counter(options('sliding-window', 0, { limit: 5, window: 300 }, { limit: 5, window: 400 }))
+    const log = store.counter(options('sliding-log', 0, { limit: 5, window: 300 }))
+    const bucket = store.counter(options('token-bucket', 0, { limit: 5, window: 300 }))
+    for (const key of ['10.0.0.1', '2001:db8::/64', '{x}', 'a\r\nb\0', 'z'.repeat(65_536), '']) {
+      for (const each of [counter, log, bucket]) t.ok((await each.hit(key, 1)).allowed)
+    }
+    const keys = ((await redis.send('KEYS', '*')) as string[]).filter(key => !key.endsWith(':alive'))
+    t.equal(keys.length, 24)
+    for (const key of keys) t.match(key, /^edge:\{[0-9a-f]{12}:(?:[A-Za-z0-9.:/_-]{1,64}|#[0-9a-f]{40})\}:[01]$/)
+    await eventually(
+      async () => ((await redis.send('KEYS', '*')) as string[]).every(key => key.endsWith(':alive')),
+      () => 'keys are left',
+      2000,
+    )
+  })
+
+  t.test('gateways know of each other, and of those that left', async t => {
+    const stores = await Promise.all([1, 2, 3].map(() => open(t, redis.url, { prefix: 'roll' })))
+    await eventually(
+      () => stores.every(store => store.gateways === 3),
+      () => `${stores.map(store => store.gateways)}`,
+    )
+    stores[2]!.close()
+    await eventually(
+      () => stores[0]!.gateways === 2,
+      () => `${stores[0]!.gateways}`,
+    )
+  })
+
+  t.test('SCRIPT FLUSH fails no request', async t => {
+    const store = await open(t, redis.url)
+    const counter = store.counter(options('sliding-window', 0, { limit: 1000 }))
+    for (let i = 0; i < 5; i++) {
+      await redis.send('SCRIPT', 'FLUSH')
+      const tallies = await Promise.all(Array.from({ length: 20 }, () => counter.hit('k', 1)))
+      t.ok(tallies.every(({ decider, allowed }) => decider === 'store' && allowed))
+    }
+    t.equal((await counter.hit('k', 1)).remaining, 1000 - 101, 'each was counted once')
+  })
+
+  t.test('a lease: bounded beyond the limit, and seldom a question', async t => {
+    const stores = await Promise.all([1, 2, 3].map(() => open(t, redis.url, { prefix: 'lease' })))
+    await eventually(
+      () => stores.every(store => store.gateways === 3),
+      () => 'three gateways',
+    )
+    const given = options('sliding-window', 0.05, { limit: 200, window: 500 })
+    const counters = stores.map(store => store.counter(given))
+    const byWindow = new Map<number, number>()
+    let hits = 0
+    const end = performance.now() + 1600
+    while (performance.now() < end) {
+      for (const counter of counters) {
+        hits++
+        const tally = await counter.hit('k', 1)
+        if (!tally.allowed) continue
+        const [seconds, micros] = (await redis.send('TIME')) as string[]
+        const window = Math.floor((Number(seconds) * 1000 + Number(micros) / 1000) / 500)
+        byWindow.set(window, (byWindow.get(window) ?? 0) + 1)
+      }
+    }
+    // A lease is 10 units, and there are three gateways.
+    for (const count of byWindow.values()) t.ok(count <= 230, `${count} in one window`)
+    t.ok(hits > 300)
+    const one = stores[0]!.counter(options('sliding-window', 0.05, { limit: 1000, window: 3_600_000 }))
+    const asked = await redis.info('total_commands_processed')
+    let atOnce = 0
+    const tallies: Tally[] = []
+    for (let i = 0; i < 1500; i++) {
+      const tally = one.hit('k', 1)
+      if (!(tally instanceof Promise)) atOnce++
+      tallies.push(await tally)
+      if (i % 20 === 0) await pause(1)
+    }
+    t.equal(admitted(tallies), 1000, 'alone, all of the limit and no more')
+    t.ok(atOnce > 1400, `${atOnce} of 1500 waited for nobody`)
+    const questions = (await redis.info('total_commands_processed')) - asked
+    t.ok(questions < 400, `${questions} commands`)
+    const refused = tallies.at(-1)!
+    t.ok(refused.retryAfter > 0 && refused.retryAfter <= 2 * 3_600_000)
+  })
+})
+
+/** Hits one after the other; how long each took. */
+async function timed(count: number, hit: () => Tally | Promise<Tally>): Promise<{ tally: Tally; ms: number }[]> {
+  const found = []
+  for (let i = 0; i < count; i++) {
+    const began = performance.now()
+    const tally = await hit()
+    found.push({ tally, ms: performance.now() - began })
+  }
+  return found
+}
+
+const faults: readonly [
+  name: string,
+  breakIt: (redis: RedisServer) => Promise<unknown>,
+  mend: (redis: RedisServer) => Promise<unknown>,
+][] = [
+  ['killed', redis => redis.signal('SIGKILL'), redis => redis.start()],
+  ['stopped', redis => redis.signal('SIGSTOP'), redis => redis.signal('SIGCONT')],
+  ['paused', redis => redis.send('CLIENT', 'PAUSE', '1500', 'ALL'), () => pause(0)],
+  [
+    'READONLY',
+    redis =>
+      redis
+        .send('REPLICAOF', '127.0.0.1', '1')
+        .then(() => redis.send('CONFIG', 'SET', 'replica-serve-stale-data', 'yes')),
+    redis => redis.send('REPLICAOF', 'NO', 'ONE'),
+  ],
+  [
+    'OOM',
+    redis => redis.send('CONFIG', 'SET', 'maxmemory', '1'),
+    redis => redis.send('CONFIG', 'SET', 'maxmemory', '0'),
+  ],
+]
+
+t.test('faults', async t => {
+  for (const [name, breakIt, mend] of faults) {
+    for (const mode of ['exact', 'lease']) {
+      t.test(`${name}, ${mode}`, async t => {
+        const redis = await startRedis(t)
+        const budget = 50
+        const store = await open(t, redis.url, { budget: `${budget}ms` })
+        const counter = store.counter(options('sliding-window', mode === 'lease' ? 0.01 : 0, { limit: 100 }))
+        t.equal((await counter.hit('k', 1)).decider, 'store')
+        lines.length = 0
+        await breakIt(redis)
+        const answers = await timed(120, () => counter.hit('k', 1))
+        const late = answers.filter(({ ms }) => ms > budget * 0.9)
+        t.ok(late.length <= 3, `${late.length} waited the budget`)
+        t.ok(
+          answers.every(({ ms }) => ms < budget + 200),
+          `the longest ${Math.max(...answers.map(({ ms }) => ms))} ms`,
+        )
+        t.ok(answers.slice(4).every(({ tally }) => tally.decider === 'local'))
+        const passed = admitted(answers.map(({ tally }) => tally))
+        t.ok(passed >= 99 && passed <= 104, `${passed} passed`)
+        t.same(lines, ['a store does not answer'], 'one line')
+        await mend(redis)
+        await eventually(
+          () => lines.length > 1,
+          () => 'it does not come back',
+          10_000,
+        )
+        t.same(lines, ['a store does not answer', 'a store answers again'])
+        t.equal((await counter.hit('another', 1)).decider, 'store')
+      })
+    }
+  }
+})
+
+t.test('what is done without an answer', async t => {
+  const redis = await startRedis(t)
+  const stores = await Promise.all([1, 2, 3, 4].map(() => open(t, redis.url, { prefix: 'x' })))
+  await eventually(
+    () => stores[0]!.gateways === 4,
+    () => 'four gateways',
+  )
+  const [allow, deny] = [
+    await open(t, redis.url, { onFailure: 'allow' }),
+    await open(t, redis.url, { onFailure: 'deny' }),
+  ]
+  const given = options('sliding-window', 0, { limit: 20 })
+  await redis.signal('SIGKILL')
+  const local = stores[0]!.counter(given)
+  const shares = await timed(30, () => local.hit('k', 1))
+  t.equal(admitted(shares.map(({ tally }) => tally)), 5, 'a quarter of 20')
+  for (const [store, allowed] of [
+    [allow, true],
+    [deny, false],
+  ] as const) {
+    const counter = store.counter(given)
+    for (let i = 0; i < 30; i++) t.match(await counter.hit('k', 1), { allowed, decider: 'nobody' })
+  }
+})
+
+t.test('Redis is down at the start, and comes later', async t => {
+  const redis = await startRedis(t)
+  await redis.signal('SIGKILL')
+  const began = performance.now()
+  const store = await open(t, redis.url)
+  t.ok(performance.now() - began < 1500, 'a start does not hang')
+  const counter = store.counter(options('sliding-window', 0, { limit: 5 }))
+  t.equal((await counter.hit('k', 1)).decider, 'local')
+  await redis.start()
+  await eventually(
+    async () => (await counter.hit('other', 1)).decider === 'store',
+    () => 'it does not come',
+    10_000,
+  )
+})
+
+t.test('a cluster of three nodes', async t => {
+  const nodes = await startRedisCluster(t)
+  const store = await open(t, nodes.map(({ url }) => url).join(','), { cluster: true, budget: '50ms' })
+  const given = options('sliding-window', 0, { limit: 3 }, { limit: 10, window: 3_600_000 })
+  const counter = store.counter(given)
+  for (let i = 0; i < 60; i++) {
+    const tallies = await Promise.all([1, 2, 3, 4, 5].map(() => counter.hit(`k${i}`, 1)))
+    if (admitted(tallies) !== 3 || tallies.some(({ decider }) => decider !== 'store'))
+      t.fail(`k${i}: ${JSON.stringify(tallies)}`)
+  }
+  const sizes = await Promise.all(nodes.map(node => node.send('DBSIZE')))
+  t.ok(
+    sizes.every(size => Number(size) > 10),
+    `keys on each node: ${sizes}`,
+  )
+
+  lines.length = 0
+  await nodes[0]!.signal('SIGSTOP')
+  const answers = []
+  for (let i = 0; i < 200; i++) answers.push(...(await timed(1, () => counter.hit(`m${i}`, 1))))
+  const late = answers.filter(({ ms }) => ms > 45)
+  t.ok(late.length <= 3, `${late.length} waited the budget`)
+  const there = answers.filter(({ tally }) => tally.decider === 'store')
+  t.ok(there.length > 100 && there.length < 180, `the other nodes decided ${there.length} of 200`)
+  await nodes[0]!.signal('SIGCONT')
+  await eventually(
+    () => lines.includes('a store answers again'),
+    () => `no word of it: ${lines}`,
+    20_000,
+  )
+})
