@@ -1,5 +1,6 @@
 // The one list of the plugins that come with the gateway, in the order in which the docs show them.
 import type { PluginDefinition } from '../src/plugin-api.ts'
+import apiKey from './api-key/index.ts'
 import circuitBreaker from './circuit-breaker/index.ts'
 import headers from './headers/index.ts'
 import jwt from './jwt/index.ts'
@@ -12,6 +13,7 @@ const bundled: readonly PluginDefinition[] = [
   jwt as PluginDefinition,
   rateLimit as PluginDefinition,
   circuitBreaker as PluginDefinition,
+  apiKey as PluginDefinition,
 ]
 
 export default bundled
