@@ -1,6 +1,6 @@
 // The keys of an issuer that publishes them: fetched at start, refreshed, kept through outages, shared by all who ask.
 // Over 200 lines because when to fetch, what to take from an answer and how long it counts are one state.
-import { Agent, request } from 'undici'
+import type { Agent } from 'undici'
 import { type Clock, systemClock } from './clock.ts'
 import { type KeySet, readKeySet } from './keys.ts'
 
@@ -40,7 +40,7 @@ export class JwksSource {
   readonly observers: JwksObserver[] = []
   readonly #clock: Clock
   readonly #timeout: number
-  readonly #agent: Agent
+  #agent: Agent | null = null
   #underWay: Promise<void> | null = null
   #abort: AbortController | null = null
   #takeBack: () => void = () => {}
@@ -54,13 +54,6 @@ export class JwksSource {
     this.url = url
     this.#clock = clock
     this.#timeout = timeout
-    this.#agent = new Agent({
-      allowH2: false,
-      connections: 1,
-      pipelining: 1,
-      connect: { timeout },
-      keepAliveTimeout: 1,
-    })
   }
 
   /** Begin fetching; returns at once. */
@@ -98,7 +91,7 @@ export class JwksSource {
     this.#abort?.abort()
     this.current?.end()
     this.current = null
-    void this.#agent.destroy()
+    void this.#agent?.destroy()
   }
 
   /** One fetch at a time. Never rejects. */
@@ -132,6 +125,15 @@ export class JwksSource {
     // Of real time, and of the whole: an answer that drips is as good as none.
     const timer = setTimeout(() => abort.abort(new Error(`no whole answer within ${this.#timeout} ms`)), this.#timeout)
     try {
+      // Only those who have keys to fetch pay for the client.
+      const { Agent, request } = await import('undici')
+      this.#agent ??= new Agent({
+        allowH2: false,
+        connections: 1,
+        pipelining: 1,
+        connect: { timeout: this.#timeout },
+        keepAliveTimeout: 1,
+      })
       // No redirect is followed: who may name keys is settled by the configuration.
       const { statusCode, headers, body } = await request(this.url, {
         dispatcher: this.#agent,

@@ -1,7 +1,6 @@
 // The kinds of plugin that a configuration may name: the bundled ones, and modules beside the YAML file.
 import { readFile, realpath, stat } from 'node:fs/promises'
 import { basename, extname, resolve } from 'node:path'
-import { createJiti } from 'jiti'
 import { type PluginDefinition, PluginOptionsError } from './plugin.ts'
 
 /** How long a user's module may take to load, in milliseconds: a top-level await without end must not hold a reload. */
@@ -76,6 +75,8 @@ export class Catalog {
     let exported: unknown
     try {
       const real = await realpath(file)
+      // Only those who have plugins of their own pay for the compiler.
+      const { createJiti } = await import('jiti')
       const jiti = createJiti(real, { moduleCache: false, fsCache: false, virtualModules: { ...this.modules } })
       // Evaluated rather than imported: Node would remember a plain JavaScript module until it ends, and a reload would
       // get the old one; and the modules above are known only to what is transpiled.
