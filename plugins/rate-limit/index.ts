@@ -8,17 +8,9 @@ import {
   type Reply,
   type Tally,
 } from '../../src/plugin-api.ts'
+import { unitsOf } from './cost.ts'
 import { policyField, retryAfter, standingField, standingHeads } from './fields.ts'
 import { check, options, policies } from './options.ts'
-
-/** The most that an attribute may ask for: far beyond every limit, and still a whole number in every sum. */
-const MOST_UNITS = 1_000_000_000
-
-/** Units in a text: whole and at least 1. What is no number counts as one request. */
-export function unitsOf(text: string | undefined): number {
-  if (text === undefined || !/^\d{1,15}(\.\d{1,15})?$/.test(text)) return 1
-  return Math.min(MOST_UNITS, Math.max(1, Math.ceil(Number(text))))
-}
 
 export default definePlugin({
   name: 'rate-limit',

@@ -13,7 +13,7 @@ import {
 /** A log keeps every admitted unit: 80 KB a key at most. */
 const LONGEST_LOG = 10_000
 
-const units = z.int({ error: 'a whole number is due' }).min(1).max(1_000_000_000)
+const units = z.int({ error: 'a whole number from 1 to 1,000,000,000 is due' }).min(1).max(1_000_000_000)
 /** Half the longest timer: two windows are one expiry. */
 const window = duration(1).refine(ms => ms <= 12 * 24 * 3_600_000, { error: 'must be at most 288h' })
 const policyName = z
