@@ -429,3 +429,28 @@ t.test('keys that are too weak check nothing', async t => {
   t.equal(jwks.requests.length, 1, 'none of these ids is looked for again')
   t.equal(parseCompact(token(ec))!.alg, 'ES256')
 })
+
+t.test('an algorithm is allowed by the issuer and by the key', async t => {
+  const pinned = signer('RS256', 'pinned')
+  const { alg: _alg, use: _use, ...open } = signer('RS256', 'open').jwk
+  const free = signer('RS256', 'free')
+  const { alg: _none, ...bare } = free.jwk
+  const jwks = await JwksServer.start(t, [pinned.jwk, bare, open])
+  const up = await RawUpstream.start(t)
+  const gateway = await startGateway(t, {
+    up: { endpoints: [up.address] },
+    plugins: [{ jwt: { issuers: [{ jwks: jwks.url, algorithms: ['RS256', 'RS512', 'ES256'] }] } }],
+  })
+  const client = await gateway.connect()
+  const ask = (...texts: string[]) =>
+    client.head('GET / HTTP/1.1', 'Host: h.test', ...texts.map(text => `Authorization: Bearer ${text}`)).response()
+  const status = async (by: typeof free, alg: string) =>
+    (await ask(compact({ alg, kid: by.kid }, standard(), alg, by.privateKey))).status
+  t.equal(await status(pinned, 'RS256'), 200)
+  t.equal(await status(pinned, 'RS512'), 401, 'the issuer may, the key may not')
+  t.equal(await status(free, 'RS512'), 200, 'a key that names none')
+  for (const alg of ['RS384', 'PS256', 'PS512'])
+    t.equal(await status(free, alg), 401, `${alg}: the key could, the issuer may not`)
+  const good = token(free)
+  t.match((await ask(good, good)).get('www-authenticate'), /more than one token/)
+})
