@@ -56,7 +56,7 @@ t.test('another upstream: body and all, with a breaker of its own', async t => {
 })
 
 t.test('another upstream under scope route: the route’s breaker does not judge it', async t => {
-  const { up, instead, b } = await two(t, { scope: 'route', openFor: '150ms' })
+  const { up, instead, b } = await two(t, { scope: 'route', openFor: '1500ms' })
   up.status = 500
   t.same(await b.statuses(4), [500, 500, 200, 200])
   instead.status = 500

@@ -1,7 +1,9 @@
 // circuit-breaker in a running gateway: what opens it, who shares it, its probes under load, and that every permit comes back.
 import t from 'tap'
+import { Call, Guard } from '../../plugins/circuit-breaker/guard.ts'
+import { wheel } from '../../src/clock.ts'
 import { registry } from '../../src/metrics.ts'
-import { definePlugin, type Plugin, type PluginDefinition, z } from '../../src/plugin-api.ts'
+import { definePlugin, PASS_OVER, type Plugin, type PluginDefinition, z } from '../../src/plugin-api.ts'
 import { BreakerGateway, QUICK, Service } from '../support/breaker.ts'
 import { startGateway } from '../support/gateway.ts'
 import type { RawClient } from '../support/raw-client.ts'
@@ -23,12 +25,12 @@ async function counted(): Promise<Record<string, number>> {
 t.test('opens, refuses fast, heals by time, ramps up and closes; each move is told once', async t => {
   const before = await counted()
   const up = await Service.start(t)
-  const b = await BreakerGateway.start(t, up, { ...QUICK, openFor: '200ms', halfOpenCalls: 2, rampUp: '300ms' })
+  const b = await BreakerGateway.start(t, up, { ...QUICK, openFor: '1s', halfOpenCalls: 2, rampUp: '1s' })
   up.status = 500
   t.same(await b.statuses(2), [500, 500])
   const refused = await b.ask()
   t.equal(refused.status, 503)
-  t.equal(refused.get('retry-after'), '1')
+  t.match(refused.get('retry-after'), /^[12]$/, 'one second, give or take a fifth')
   t.equal(refused.get('content-type'), 'application/problem+json')
   t.match(JSON.parse(refused.text), { code: 'SLUICE_BREAKER_OPEN', status: 503 })
   t.equal(up.seen, 2, 'the upstream has its peace')
@@ -57,6 +59,47 @@ t.test('opens, refuses fast, heals by time, ramps up and closes; each move is to
   const after = await counted()
   const added = (event: string) => (after[event] ?? 0) - (before[event] ?? 0)
   t.same(['opened', 'half-opened', 'ramped-up', 'closed', 'refused'].map(added), [1, 1, 1, 1, 1])
+})
+
+t.test('a timer stands exactly while time can move it', async t => {
+  const states: string[] = []
+  const rules = { window: 1000, calls: 0, minimumCalls: 1, failureRate: 0.5, slowRate: 1, consecutiveFailures: 0 }
+  const guard = new Guard(
+    { route: null, upstream: 'up', endpoint: null },
+    { ...rules, openFor: 100, halfOpenCalls: 1, rampUp: 100 },
+    (_, move) => states.push(move.to),
+  )
+  const call = new Call()
+  await eventually(
+    () => wheel.size === 0,
+    () => `${wheel.size} timers of others`,
+  )
+  t.ok(guard.acquire(wheel.time(), call))
+  t.equal(wheel.size, 0, 'closed')
+  guard.record(wheel.time(), call, true, false)
+  t.equal(wheel.size, 1, 'open')
+  await eventually(
+    () => states.at(-1) === 'half-open',
+    () => `only ${states}`,
+  )
+  t.equal(wheel.size, 0, 'half-open without a probe')
+  t.ok(guard.acquire(wheel.time(), call))
+  t.equal(wheel.size, 1, 'a probe may be lost')
+  guard.release(wheel.time(), call)
+  t.equal(wheel.size, 0, 'it is back')
+  t.ok(guard.acquire(wheel.time(), call))
+  guard.record(wheel.time(), call, false, false)
+  t.equal(wheel.size, 1, 'ramp-up')
+  await eventually(
+    () => states.at(-1) === 'closed',
+    () => `only ${states}`,
+  )
+  t.equal(wheel.size, 0, 'closed again')
+  t.ok(guard.acquire(wheel.time(), call))
+  guard.record(wheel.time(), call, true, false)
+  guard.close()
+  t.equal(wheel.size, 0, 'at its end')
+  t.same(states, ['open', 'half-open', 'ramp-up', 'closed', 'open'])
 })
 
 t.test(
@@ -214,9 +257,10 @@ t.test('a client that goes away counts for nothing, closed or half-open, and lea
 })
 
 t.test('a permit comes back when a plugin behind throws or answers, and when a body is refused', async t => {
-  let how: 'throw' | 'answer' | 'pass' = 'pass'
+  let how: 'throw' | 'answer' | 'again' | 'pass' = 'pass'
   const behind: Plugin = {
-    onAttempt() {
+    onAttempt(x) {
+      if (how === 'again' && !x.exhausted) return PASS_OVER
       if (how === 'throw') throw new Error('broken')
       if (how === 'answer') return { status: 418, headers: [], body: null }
     },
@@ -246,7 +290,15 @@ t.test('a permit comes back when a plugin behind throws or answers, and when a b
     t.same(await b.statuses(3), [status, status, status])
     t.match(b.facts(), { state: 'half-open', probes: 0, inFlight: 0 })
   }
+  // The phase runs twice for the one try, which is one probe.
+  how = 'again'
+  up.status = 404
+  t.same(await b.statuses(1), [404])
+  t.same(b.moves().slice(-2), ['half-open', 'closed'])
   how = 'pass'
+  up.status = 500
+  await b.statuses(2)
+  await b.state('half-open')
   // A body that turns out malformed on the way is the client's doing.
   up.act = () => {}
   const client = await b.g.connect()
@@ -310,7 +362,7 @@ t.test('scope endpoint: a bad one is passed over, all bad are refused, and each 
   const b = await BreakerGateway.start(
     t,
     good,
-    { ...QUICK, scope: 'endpoint', openFor: '400ms' },
+    { ...QUICK, scope: 'endpoint', openFor: '2s' },
     { up: { endpoints: [good.upstream.address, bad.upstream.address] } },
   )
   t.same(await b.statuses(4), [200, 500, 200, 500])
