@@ -5,6 +5,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { autocannonDriver, wrkDriver } from './load/driver.ts'
+import { RedisProcess } from './load/redis-process.ts'
 import type { Scenario } from './load/scenario.ts'
 import { scenarios } from './load/scenarios.ts'
 import { UpstreamProcess } from './load/upstream-process.ts'
@@ -70,8 +71,10 @@ async function play(scenario: Scenario): Promise<void> {
     attempt(() => run({ scenario, rival, upstream, drive: drive!, connections, warmup, seconds }))
   const entrants: { rival: Rival; version: string; running: RunningRival; runs: Run[] }[] = []
   const absent: string[] = []
+  let redis: RedisProcess | null = null
   try {
     const plugins = scenario.plugins ?? null
+    if (scenario.redis === true) redis = await RedisProcess.start(folder)
     for (const [i, rival] of invited.entries()) {
       if (rival.bare === true && plugins === null) continue
       const version = rival.version()
@@ -87,6 +90,7 @@ async function play(scenario: Scenario): Promise<void> {
         upstreamPorts: [upstream.port],
         routes: scenario.routes,
         plugins,
+        redisPort: redis?.port ?? null,
         folder: own,
       })
       entrants.push({ rival, version, running, runs: [] })
@@ -110,6 +114,7 @@ async function play(scenario: Scenario): Promise<void> {
     }
   } finally {
     for (const { running } of entrants) await running.stop()
+    await redis?.stop()
     await upstream.stop()
     fs.rmSync(folder, { recursive: true, force: true })
   }

@@ -19,6 +19,8 @@ export interface Scenario {
   readonly routes: number
   /** Gateway-wide plugins that Sluice runs with, as entries of a YAML list; the others only forward. None when absent. */
   readonly plugins?: string
+  /** True: a Redis is started for it, which Sluice knows as the store `shared`. */
+  readonly redis?: boolean
 }
 
 /** The prefix of route number `i` in scenarios with more than one route; rivals configure `PREFIX/…` for each. */

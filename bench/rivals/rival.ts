@@ -13,6 +13,8 @@ export interface RivalOrder {
   readonly routes: number
   /** Plugins for Sluice, a YAML list; null for none. */
   readonly plugins: string | null
+  /** Port of a Redis on 127.0.0.1 for the store `shared`; null for none. */
+  readonly redisPort: number | null
   /** An empty folder for its configuration; removed by the bench. */
   readonly folder: string
 }

@@ -19,7 +19,7 @@ function sluice(engine: 'native' | 'uws', bare = false): Rival {
       const { version } = JSON.parse(fs.readFileSync(PACKAGE, 'utf8')) as { version: string }
       return `${version} ${commit()}`.trim()
     },
-    async start({ upstreamPorts, routes, plugins, folder }) {
+    async start({ upstreamPorts, routes, plugins, redisPort, folder }) {
       const file = path.join(folder, 'gateway.yaml')
       const entries =
         routes === 1
@@ -36,7 +36,7 @@ admin: off
 upstreams:
   bench:
     endpoints: [${upstreamPorts.map(p => `"127.0.0.1:${p}"`).join(', ')}]
-plugins: ${bare || plugins === null ? '[]' : plugins}
+${bare || redisPort === null ? '' : `stores: { shared: { kind: redis, url: "redis://127.0.0.1:${redisPort}" } }\n`}plugins: ${bare || plugins === null ? '[]' : plugins}
 routes:
 ${entries.join('\n')}
 `,
