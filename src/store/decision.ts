@@ -30,15 +30,16 @@ export class Question {
   readonly id: string
   readonly algorithm: string
   readonly count: number
-  /** The numbers of each limit, as the script takes them. */
-  readonly numbers: readonly string[]
+  /** Algorithm and numbers of each limit, as the script takes them. */
+  readonly limits: string
 
   constructor({ id, algorithm, limits }: CounterOptions) {
     const identity = JSON.stringify([id, algorithm, limits.map(limit => limit.window)])
     this.id = createHash('sha1').update(identity).digest('hex').slice(0, 12)
     this.algorithm = algorithm
     this.count = limits.length
-    this.numbers = limits.flatMap(({ limit, window, burst }) => [String(limit), String(window), String(burst)])
+    const numbers = limits.flatMap(({ limit, window, burst }) => [limit, window, burst])
+    this.limits = `${algorithm} ${numbers.join(' ')}`
   }
 }
 

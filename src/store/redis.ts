@@ -30,6 +30,12 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
   readonly #id = randomUUID()
   readonly #circuits = new Map<string, Circuit>()
   #client: Redis | Cluster | null = null
+  /** The socket whose writes of this turn of the loop go out as one; null between turns. */
+  #corked: Redis['stream'] | null = null
+  readonly #uncork = () => {
+    this.#corked?.uncork()
+    this.#corked = null
+  }
   #beat: NodeJS.Timeout | null = null
   #closed = false
   /** Resolves when the first connection stands or has failed; for a start, which goes on either way. Never rejects. */
@@ -61,12 +67,13 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
       // A primary that became a replica: its address may lead to another one now.
       reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
     }
-    const own = { lazyConnect: true, enableOfflineQueue: false, enableAutoPipelining: true }
+    const own = { lazyConnect: true, enableOfflineQueue: false }
     let client: Redis | Cluster
     if (this.#options.cluster) {
       const { username, password, protocol } = new URL(first!)
       client = new Cluster([first!, ...others], {
         ...own,
+        enableAutoPipelining: true,
         slotsRefreshTimeout: FIRST_CONNECTION,
         slotsRefreshInterval: 5_000,
         clusterRetryStrategy: reconnectAfter,
@@ -125,8 +132,8 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
   decide(question: Question, tag: string, need: number, want: number, settle: Settle): void {
     const args: string[] = []
     for (let i = 0; i < question.count; i++) args.push(`${this.#options.prefix}:{${tag}}:${i}`)
-    const now = this.#now === null ? '0' : String(Math.floor(this.#now()))
-    args.push(now, question.algorithm, String(need), String(want), ...question.numbers)
+    args.push(question.limits, String(need), String(want))
+    if (this.#now !== null) args.push(String(Math.floor(this.#now())))
     this.#ask(DECIDE, question.count, args, tag, this.#circuitOf(tag), settle as (answer: unknown) => void)
   }
 
@@ -164,7 +171,18 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
       }
     }
     let retried = false
+    if (!this.#options.cluster && this.#corked === null) this.#cork(client as Redis)
     client.evalsha(script.sha, keys, ...args, done)
+  }
+
+  /**
+   * Let all that is asked in this turn of the loop go out in one write. Instead of ioredis's own pipelining, which costs two
+   * more promises a command, and holds back what comes after a pipeline that is not answered.
+   */
+  #cork({ stream }: Redis): void {
+    this.#corked = stream
+    stream.cork()
+    setImmediate(this.#uncork)
   }
 
   #circuitOf(tag: string): Circuit {

@@ -13,23 +13,24 @@ function script(text: string): Script {
 
 /**
  * Decide on one request under all its limits at once; the arithmetic is that of cell.ts, the clock is Redis's own.
- * KEYS: one a limit, all with one hash tag. ARGV: time in milliseconds or 0 for that of Redis, the algorithm, the units
- * that are needed, the units that are wanted (more than needed for a lease), and of each limit: limit, window, burst.
+ * KEYS: one a limit, all with one hash tag. ARGV: the algorithm and of each limit the limit, window and burst, in one text;
+ * the units that are needed; those that are wanted (more, for a lease); and in tests a time instead of that of Redis.
  * Answers a flat list: units granted (0 = refused and nothing charged), and of each limit: units left, milliseconds until
  * more is left, and milliseconds until what was needed passes (0 when it did, −1 when it never can).
  */
 export const DECIDE = script(`
-local now = tonumber(ARGV[1])
-if now == 0 then
+local now = tonumber(ARGV[4])
+if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local algorithm, need, want = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local need, want = tonumber(ARGV[2]), tonumber(ARGV[3])
+local next = string.gmatch(ARGV[1], '%S+')
+local algorithm = next()
 local limits = {}
 local grant = want
 for i, key in ipairs(KEYS) do
-  local base = 2 + i * 3
-  local l = { key = key, limit = tonumber(ARGV[base]), window = tonumber(ARGV[base + 1]), burst = tonumber(ARGV[base + 2]) }
+  local l = { key = key, limit = tonumber(next()), window = tonumber(next()), burst = tonumber(next()) }
   local free
   if algorithm == 'sliding-window' then
     l.index, l.prev, l.curr = math.floor(now / l.window), 0, 0
