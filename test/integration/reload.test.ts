@@ -83,7 +83,7 @@ export default definePlugin({ name: 'late', description: 'Writes.', options: z.s
   await eventually(
     () => gateway.lastReload !== null,
     () => 'no reload',
-    15_000,
+    60_000,
   )
   t.match(gateway.lastReload, { ok: true, faults: [] })
   t.equal((await ask(t, gateway.listeners[0]!.port)).text, 'two')
@@ -97,7 +97,7 @@ t.test('SIGHUP, and /readyz tells of the last one', async t => {
   await eventually(
     () => g.process.log.some(entry => entry.msg === 'configuration reloaded'),
     () => g.process.err,
-    15_000,
+    60_000,
   )
   t.match((await g.page('/readyz')).body, { ready: true, lastReload: { ok: true, faults: [] } })
 

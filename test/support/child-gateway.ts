@@ -150,7 +150,7 @@ export class ChildGateway {
     const before = (await this.lastReload())?.at
     this.write(config)
     let last: ReloadState | null = null
-    for (let i = 0; i < 500; i++) {
+    for (let i = 0; i < 3000; i++) {
       last = await this.lastReload()
       if (last !== null && last.at !== before) return last
       await new Promise(done => setTimeout(done, 20))

@@ -52,7 +52,7 @@ export class ReloadingGateway {
     await eventually(
       () => this.gateway.lastReload !== before,
       () => 'the file was not read again',
-      15_000,
+      60_000,
     )
     return this.gateway.lastReload!
   }

@@ -126,14 +126,20 @@ export async function soak(
   await ended
 
   const faults = tally.faults
+  // Idle connections to upstreams leave after a second; nothing else may need to.
+  let left = await underWay(gateway)
+  for (let i = 0; left.length > 0 && i < 30; i++) {
+    await pause(500)
+    left = await underWay(gateway)
+  }
+  faults.push(...left, ...errorsOf(gateway))
   await eventually(
     () => gateway.process.descriptors <= before,
     () => `${gateway.process.descriptors} descriptors, ${before} before`,
     15_000,
   ).catch(error => faults.push((error as Error).message))
-  memory.push(gateway.process.memory)
-  faults.push(...(await leftovers(gateway)))
   const after = gateway.process.descriptors
+  memory.push(gateway.process.memory)
   gateway.process.kill('SIGTERM')
   const exit = await gateway.process.exit()
   if (exit.code !== 0) faults.push(`it ended with ${JSON.stringify(exit)}`)
@@ -150,8 +156,8 @@ export async function soak(
   }
 }
 
-/** What /upstreams still counts, and errors in the log that no broken file explains. */
-async function leftovers(gateway: ChildGateway): Promise<string[]> {
+/** What /upstreams still counts. */
+async function underWay(gateway: ChildGateway): Promise<string[]> {
   const found: string[] = []
   for (const { endpoints } of (await gateway.page('/upstreams')).body as ShownUpstream[]) {
     for (const { address, inFlight, connections } of endpoints) {
@@ -159,8 +165,12 @@ async function leftovers(gateway: ChildGateway): Promise<string[]> {
       if (inFlight + open + waiting > 0) found.push(`${address}: ${JSON.stringify({ inFlight, ...connections })}`)
     }
   }
-  for (const entry of gateway.process.log) {
-    if (entry.level >= 50 && !entry.msg.startsWith('the new configuration is faulty')) found.push(JSON.stringify(entry))
-  }
-  return found.slice(0, 20)
+  return found
+}
+
+/** Errors in the log that neither a broken file nor a killed upstream explains. */
+function errorsOf(gateway: ChildGateway): string[] {
+  const expected = (msg: string) => msg.startsWith('the new configuration is faulty')
+  const found = gateway.process.log.filter(({ level, msg }) => level >= 50 && !expected(msg))
+  return found.slice(0, 20).map(entry => JSON.stringify(entry))
 }
