@@ -21,6 +21,7 @@ export { cookieValues } from './http/cookie.ts'
 export type { HeaderList, Reply, RequestHead, ResponseHead } from './http/head.ts'
 export { queryValues, withoutParameter } from './http/query.ts'
 export { isFieldValue, isToken } from './http1/framing.ts'
+export { condition } from './pipeline/entry.ts'
 export {
   definePlugin,
   PASS_OVER,

@@ -54,6 +54,8 @@ export class Plan {
   /** True when a plugin may change the body's length. */
   readonly rewritesRequest: boolean
   readonly rewritesResponse: boolean
+  /** True when a plugin answers every preflight: one with a condition may let it pass. */
+  readonly preflight: boolean
 
   /** Throws a RangeError when more than MAX_CONDITIONAL members have a condition. */
   constructor(members: readonly PlanMember[]) {
@@ -74,6 +76,7 @@ export class Plan {
     this.finish = some(backwards, step => step.plugin.onFinish !== undefined)
     this.rewritesRequest = this.requestChunk?.some(step => step.plugin.rewrites === true) ?? false
     this.rewritesResponse = this.responseChunk?.some(step => step.plugin.rewrites === true) ?? false
+    this.preflight = this.steps.some(step => step.plugin.preflight === true && step.when === null)
   }
 }
 

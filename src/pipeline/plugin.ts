@@ -29,6 +29,11 @@ export interface Plugin {
   onResponseChunk?(x: Exchange, chunk: Uint8Array, last: boolean): Uint8Array | void
   /** True when the chunk phases change bytes: the body's length is then told by its end alone. */
   readonly rewrites?: boolean
+  /**
+   * True when `onRequest` answers every CORS preflight. A route with such a plugin (without `when`) also gets the
+   * preflights for the requests that it takes, whatever its `match.methods` say of OPTIONS.
+   */
+  readonly preflight?: boolean
   /** The exchange is over: always, once, last. Must not throw. */
   onFinish?(x: Exchange, error: GatewayError | null): void
   /** The instance is no longer part of any configuration. */

@@ -22,6 +22,8 @@ export class Entry<R> {
   readonly conditions: readonly Condition[]
   /** Place of the route in the file. */
   readonly order: number
+  /** The route answers CORS preflights for the requests that it takes. */
+  readonly preflight: boolean
 
   constructor(
     route: R,
@@ -31,6 +33,7 @@ export class Entry<R> {
     methods: readonly string[] | null,
     conditions: readonly Condition[],
     order: number,
+    preflight: boolean,
   ) {
     this.route = route
     this.host = host
@@ -39,6 +42,7 @@ export class Entry<R> {
     this.methods = methods
     this.conditions = conditions
     this.order = order
+    this.preflight = preflight
   }
 
   accepts(head: RequestHead): boolean {
@@ -60,14 +64,14 @@ export class Entry<R> {
 }
 
 /** A route's entries: one per host and path pattern. Throws PatternError. */
-export function entriesOf<R>(match: MatchOptions, route: R, order: number): Entry<R>[] {
+export function entriesOf<R>(match: MatchOptions, route: R, order: number, preflight = false): Entry<R>[] {
   const patterns = match.path.map(parsePath)
   const methods = match.methods ?? null
   const conditions = parseConditions(match)
   return match.host
     .map(parseHost)
     .flatMap(host =>
-      patterns.map((pattern, index) => new Entry(route, host, pattern, index, methods, conditions, order)),
+      patterns.map((pattern, index) => new Entry(route, host, pattern, index, methods, conditions, order, preflight)),
     )
 }
 

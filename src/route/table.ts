@@ -1,5 +1,5 @@
 // The route table: hosts, then exact paths, then a trie of segments, then conditions; immutable once built.
-import type { RequestHead } from '../http/head.ts'
+import { header, type RequestHead } from '../http/head.ts'
 import { Candidates } from './candidates.ts'
 import { comparePrecedence, type Entry, entriesOf } from './entry.ts'
 import { HOST_ANY, HOST_EXACT, hostKey, type MatchOptions, type PathPattern } from './match.ts'
@@ -148,6 +148,8 @@ export class RouteTable<R> {
   readonly #any: HostRoutes<R> | null
   /** False when only "any host" is asked for: then the host need not be read. */
   readonly #named: boolean
+  /** Some route answers preflights. */
+  readonly #preflights: boolean
   readonly #entries: readonly Entry<R>[]
 
   /** Use RouteTableBuilder. */
@@ -161,11 +163,29 @@ export class RouteTable<R> {
     this.#wildcards = wildcards
     this.#any = any
     this.#named = hosts.size > 0 || wildcards.size > 0
+    this.#preflights = entries.some(entry => entry.preflight)
     this.#entries = entries
   }
 
   /** The entry that wins, or null: then `allow` tells 404 from 405. `head.path` must be normalised (http/path.ts). */
   findEntry(head: RequestHead): Entry<R> | null {
+    const found = this.#find(head)
+    return this.#preflights && head.method === 'OPTIONS' ? this.#preflightEntry(head, found) : found
+  }
+
+  /**
+   * A CORS preflight (Fetch 3.2.2) belongs to the route that will get the request which it asks for, where that answers
+   * preflights: its `methods` need not name OPTIONS. A route that does, and that is tried before, still gets it.
+   */
+  #preflightEntry(head: RequestHead, found: Entry<R> | null): Entry<R> | null {
+    const method = header(head.headers, 'access-control-request-method')
+    if (method === undefined || header(head.headers, 'origin') === undefined) return found
+    const target = this.#find({ ...head, method })
+    if (target === null || !target.preflight) return found
+    return found !== null && found.methods !== null && comparePrecedence(found, target) < 0 ? found : target
+  }
+
+  #find(head: RequestHead): Entry<R> | null {
     if (this.#named) {
       // As sent first, which mostly is the key already; only a miss pays for making one.
       let host = head.host
@@ -228,9 +248,12 @@ export class RouteTableBuilder<R> {
     this.#entries = []
   }
 
-  /** Add a route; `order` is its place in the file. Throws PatternError where a pattern or condition is none. */
-  add(match: MatchOptions, route: R, order: number): void {
-    for (const entry of entriesOf(match, route, order)) {
+  /**
+   * Add a route; `order` is its place in the file, `preflight` tells that it answers CORS preflights. Throws PatternError
+   * where a pattern or condition is none.
+   */
+  add(match: MatchOptions, route: R, order: number, preflight = false): void {
+    for (const entry of entriesOf(match, route, order, preflight)) {
       const place = this.#routesOf(entry).place(entry.pattern)
       place.add(entry)
       this.#places.add(place)

@@ -108,7 +108,7 @@ class Compiler {
       )
       const upstream = options.upstream === undefined ? null : this.#upstreams.get(options.upstream)!
       const plan = this.#plan([...everywhere, ...own], ['routes', index, 'plugins'])
-      builder.add(options.match, new Route(options, plan, upstream), index)
+      builder.add(options.match, new Route(options, plan, upstream), index, plan.preflight)
       await this.#breathe()
     }
     const trusted = config.trustedProxies.length === 0 ? null : new CidrSet(config.trustedProxies)

@@ -12,6 +12,8 @@ export class Upstream {
   options: UpstreamOptions
   /** Swapped by one assignment when the endpoints change. */
   balancer: Balancer
+  /** True while some endpoint may be picked. Settled whenever the endpoints change, so that asking costs nothing. */
+  available: boolean
   readonly #transport: TransportOptions
 
   /** Throws when a certificate file cannot be read: security that cannot be had must not be left out. */
@@ -25,6 +27,7 @@ export class Upstream {
       timeouts: options.timeouts,
     }
     this.balancer = BALANCERS[options.balance](options.endpoints.map(facts => this.#endpoint(facts)))
+    this.available = anyUsable(this.balancer)
   }
 
   /** False when a certificate file was renewed since it was read. Throws when one can no longer be read. */
@@ -55,6 +58,7 @@ export class Upstream {
       }
     }
     this.balancer = BALANCERS[this.options.balance](next)
+    this.available = anyUsable(this.balancer)
     for (const gone of known.values()) gone.pool.close()
   }
 
@@ -73,6 +77,10 @@ export class Upstream {
   close(): void {
     for (const endpoint of this.balancer.endpoints) endpoint.pool.close()
   }
+}
+
+function anyUsable({ endpoints }: Balancer): boolean {
+  return endpoints.some(endpoint => endpoint.weight > 0)
 }
 
 function loadTls(options: UpstreamOptions['tls'], resolve: (path: string) => string): TransportTls {
