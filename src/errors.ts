@@ -25,7 +25,7 @@ export const ERRORS = {
   SLUICE_UPSTREAM_RESET: { status: 502, title: 'The upstream closed the connection early', source: 'upstream' },
   SLUICE_UPSTREAM_PROTOCOL: { status: 502, title: 'The upstream sent a malformed answer', source: 'upstream' },
   SLUICE_NO_ENDPOINT: { status: 503, title: 'The upstream has no endpoint', source: 'gateway' },
-  SLUICE_OVERLOADED: { status: 503, title: 'All connections to the upstream are in use', source: 'gateway' },
+  SLUICE_OVERLOADED: { status: 503, title: 'Too much is under way at once', source: 'gateway' },
   SLUICE_BREAKER_OPEN: { status: 503, title: 'The circuit breaker is open', source: 'gateway' },
   SLUICE_STORE_UNAVAILABLE: {
     status: 503,

@@ -1,0 +1,80 @@
+// How many may be under way at once for one key, and who waits for a place, in the order in which they came.
+import { type Exchange, Timer, wheel } from '../../src/plugin-api.ts'
+
+/** One request in the queue: a node of its gate's list. */
+export class Waiter {
+  readonly gate: Gate
+  readonly x: Exchange
+  previous: Waiter | null = null
+  next: Waiter | null = null
+  readonly #timer: Timer
+  readonly #settle: (admitted: boolean) => void
+
+  /** `settle` is called once: with true when its turn has come, with false when the wait was too long. */
+  constructor(gate: Gate, x: Exchange, wait: number, settle: (admitted: boolean) => void) {
+    this.gate = gate
+    this.x = x
+    this.#settle = settle
+    this.#timer = new Timer(wheel, () => {
+      gate.leave(this)
+      settle(false)
+    })
+    this.#timer.set(wait)
+  }
+
+  /** No longer in the queue: the timer goes too. */
+  removed(): void {
+    this.#timer.remove()
+  }
+
+  admit(): void {
+    this.#settle(true)
+  }
+}
+
+/** The state of one key. */
+export class Gate {
+  readonly key: string
+  running = 0
+  waiting = 0
+  #first: Waiter | null = null
+  #last: Waiter | null = null
+
+  constructor(key: string) {
+    this.key = key
+  }
+
+  /** True when nothing is lost with it. */
+  get idle(): boolean {
+    return this.running === 0 && this.waiting === 0
+  }
+
+  /** Join the queue at its end. */
+  enter(waiter: Waiter): void {
+    waiter.previous = this.#last
+    if (this.#last === null) this.#first = waiter
+    else this.#last.next = waiter
+    this.#last = waiter
+    this.waiting++
+  }
+
+  /** Leave the queue, from any place in it. */
+  leave(waiter: Waiter): void {
+    if (waiter.previous === null) this.#first = waiter.next
+    else waiter.previous.next = waiter.next
+    if (waiter.next === null) this.#last = waiter.previous
+    else waiter.next.previous = waiter.previous
+    waiter.previous = null
+    waiter.next = null
+    this.waiting--
+    waiter.removed()
+  }
+
+  /** One is done: its place goes to the first in the queue, who is given back, or is free (null). */
+  release(): Waiter | null {
+    const first = this.#first
+    if (first === null) this.running--
+    else this.leave(first)
+    return first
+  }
+}
