@@ -15,6 +15,11 @@ import type { UwsResponse } from './uws-load.ts'
 const GATHER = 16 * 1024
 /** As much of a request's body is read and thrown away so that the connection can serve another request. */
 const MAX_DISCARD = 1024 * 1024
+/**
+ * Most that is kept of a body that comes though it was told to pause: the library reads on for as long as its buffer
+ * of 512 KiB comes back full, which a fast client can keep up. What comes past it fails the request.
+ */
+const MAX_AHEAD = 64 * 1024 * 1024
 const EMPTY = Buffer.alloc(0)
 
 const State = {
@@ -90,8 +95,9 @@ export class UwsDownstream implements Downstream {
   #flowing = false
   #paused = false
   #failed = false
-  /** Copies of what came before it was wanted: at most one read of the library. */
+  /** Copies of what came before it was wanted, and their bytes. */
   #early: Buffer[] = []
+  #ahead = 0
 
   constructor(
     owner: UwsOwner,
@@ -131,6 +137,7 @@ export class UwsDownstream implements Downstream {
     this.#flowing = true
     while (this.#flowing && this.#early.length > 0) {
       const chunk = this.#early.shift()!
+      this.#ahead -= chunk.length
       this.#deliver(chunk, this.#receivedAll && this.#early.length === 0)
     }
     if (this.#flowing) this.#unhalt()
@@ -317,6 +324,11 @@ export class UwsDownstream implements Downstream {
     }
     if (this.#flowing) {
       this.#deliver(bytes.byteLength === 0 ? EMPTY : Buffer.from(bytes), last)
+      return
+    }
+    this.#ahead += bytes.byteLength
+    if (this.#ahead > MAX_AHEAD) {
+      this.#fail(new GatewayError('SLUICE_OVERLOADED', 'the client sends its body faster than it can be taken'))
       return
     }
     if (last || bytes.byteLength > 0) this.#early.push(Buffer.from(Buffer.from(bytes)))
