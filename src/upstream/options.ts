@@ -1,6 +1,6 @@
 // The options of an upstream as they stand in the YAML: its endpoints, connections, timeouts and how one is picked.
-import { isIPv4, isIPv6 } from 'node:net'
 import { z } from 'zod'
+import { type EndpointAddress, parseEndpoint } from '../http/address.ts'
 import { duration, TOKEN } from '../units.ts'
 
 /** The balancers of this version by name; upstream/balance holds one file for each. */
@@ -15,51 +15,6 @@ export const UPCOMING_UPSTREAM_OPTIONS: Readonly<Record<string, string>> = {
   hashOn: 'ring-hash and its hashOn are not available in this version',
   health: 'health checks are not available in this version',
   slowStart: 'slow start is not available in this version',
-}
-
-/** Where an endpoint listens, its address taken apart. */
-export interface EndpointAddress {
-  /** `host:port`, lower-case, IPv6 in brackets: the endpoint's identity. */
-  readonly address: string
-  /** As net.connect takes it: IPv6 without brackets. */
-  readonly host: string
-  readonly port: number
-}
-
-const LABEL = /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/
-
-/** Take `host:port` apart; a string says what is wrong with it. */
-export function parseEndpoint(text: string): EndpointAddress | string {
-  const shape = 'host:port is due, such as 127.0.0.1:9001, orders.internal:80 or [::1]:9001'
-  if (text.includes('://')) return `must not have a scheme (that is the upstream's \`scheme\`); ${shape}`
-  if (text.includes('@')) return `must not hold credentials; ${shape}`
-  if (/[/?#]/.test(text)) return `must not have a path or query (a route's \`rewrite\` changes paths); ${shape}`
-  if (!text.includes('[') && text.indexOf(':') !== text.lastIndexOf(':'))
-    return `an IPv6 address stands in brackets; ${shape}`
-  const found = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(text)
-  if (found === null) return shape
-  const [, six, name, portText] = found
-  if (portText === undefined) return `has no port; ${shape}`
-  const port = /^\d{1,5}$/.test(portText) ? Number(portText) : 0
-  if (port < 1 || port > 65535) return 'a port between 1 and 65535 is due'
-  if (six !== undefined) {
-    if (!isIPv6(six) || six.includes('%')) return `[${six}] is not an IPv6 address`
-    const canonical = new URL(`http://[${six}]`).hostname
-    return { address: `${canonical}:${port}`, host: canonical.slice(1, -1), port }
-  }
-  const host = name!.toLowerCase()
-  if (!isHost(host)) return `${JSON.stringify(name)} is neither a host name nor an IP address`
-  return { address: `${host}:${port}`, host, port }
-}
-
-function isHost(host: string): boolean {
-  if (host.length > 253) return false
-  // What looks like a number must be a whole IPv4 address: `127.1` means different machines to different readers.
-  if (/^[\d.]+$/.test(host)) return isIPv4(host)
-  return host
-    .replace(/\.$/, '')
-    .split('.')
-    .every(label => LABEL.test(label))
 }
 
 const address = z

@@ -1,7 +1,9 @@
 // A named group of endpoints with its balancer and its settings.
+
+import type { EndpointFacts } from '../http/address.ts'
 import { BALANCERS } from './balance/algorithms.ts'
 import type { Balancer } from './balance/balancer.ts'
-import { Endpoint, type EndpointFacts } from './endpoint.ts'
+import { Endpoint } from './endpoint.ts'
 import type { UpstreamOptions } from './options.ts'
 import { Http1Pool, readTlsFile } from './transport/pool.ts'
 import type { TransportOptions, TransportTls } from './transport/transport.ts'

@@ -1,7 +1,8 @@
 // Options of an upstream: addresses taken apart, and what is wrong with one in plain words.
 import fc from 'fast-check'
 import t from 'tap'
-import { parseEndpoint, upstreamOptions } from '../../../src/upstream/options.ts'
+import { parseEndpoint } from '../../../src/http/address.ts'
+import { upstreamOptions } from '../../../src/upstream/options.ts'
 
 t.test('addresses', async t => {
   t.same(parseEndpoint('127.0.0.1:9001'), { address: '127.0.0.1:9001', host: '127.0.0.1', port: 9001 })

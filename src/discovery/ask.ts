@@ -1,0 +1,182 @@
+// Asking a registry over HTTP: one request with a bound on its time and on the size of its answer, or a stream of lines.
+import type { Agent, Dispatcher } from 'undici'
+import { MAX_ANSWER } from './provider.ts'
+
+/** A registry answered with something other than what was asked for. The message is fit for a log. */
+export class AnswerError extends Error {
+  /** HTTP status; 0 when it was not the status that was wrong. */
+  readonly status: number
+
+  constructor(message: string, status = 0) {
+    super(message)
+    this.name = 'AnswerError'
+    this.status = status
+  }
+}
+
+/** One question. */
+export interface Question {
+  readonly method?: 'GET' | 'POST' | 'PUT'
+  /** Path and query, put behind the address. */
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string>>
+  /** Sent as JSON when given. */
+  readonly body?: unknown
+  readonly signal: AbortSignal
+}
+
+/** A whole answer with status 2xx. */
+export interface Answer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly text: string
+}
+
+/** TLS towards a registry: PEM texts. */
+export interface AskTls {
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
+  readonly verify?: boolean
+}
+
+/** A registry's HTTP interface at one address, or at several that are tried in turn when one does not answer. */
+export class HttpRegistry {
+  readonly #addresses: readonly URL[]
+  readonly #tls: AskTls
+  #at = 0
+  #agent: Agent | null = null
+
+  /** `addresses` are http or https URLs, checked before; a path in one is put before each question's. */
+  constructor(addresses: readonly string[], tls: AskTls = {}) {
+    this.#addresses = addresses.map(text => new URL(text))
+    this.#tls = tls
+  }
+
+  /** Ask and read the whole answer. Rejects with AnswerError for any status but 2xx and for more than MAX_ANSWER bytes. */
+  async ask(question: Question): Promise<Answer> {
+    const response = await this.#send(question)
+    const chunks: Buffer[] = []
+    let length = 0
+    for await (const chunk of response.body) {
+      length += (chunk as Buffer).length
+      if (length > MAX_ANSWER) {
+        response.body.destroy()
+        throw new AnswerError(`the answer is larger than ${MAX_ANSWER / 1024 / 1024} MiB`)
+      }
+      chunks.push(chunk as Buffer)
+    }
+    return { status: response.statusCode, headers: response.headers, text: Buffer.concat(chunks).toString('utf8') }
+  }
+
+  /** Ask and parse the answer as JSON. */
+  async askJson(question: Question): Promise<unknown> {
+    return parseJson((await this.ask(question)).text)
+  }
+
+  /**
+   * Ask for an answer without an end and yield its lines as they come. Ends when the registry ends it; leaving the loop
+   * closes the connection. Rejects like `ask`, and for a line of more than MAX_ANSWER bytes.
+   */
+  async *lines(question: Question): AsyncGenerator<string, void, undefined> {
+    const response = await this.#send(question)
+    const decoder = new TextDecoder()
+    let rest = ''
+    try {
+      for await (const chunk of response.body) {
+        rest += decoder.decode(chunk as Buffer, { stream: true })
+        const lines = rest.split('\n')
+        rest = lines.pop()!
+        if (rest.length > MAX_ANSWER) throw new AnswerError('a line of the answer has no end')
+        for (const line of lines) if (line.trim() !== '') yield line
+      }
+      if (rest.trim() !== '') yield rest
+    } finally {
+      response.body.destroy()
+    }
+  }
+
+  async #send({ method = 'GET', path, headers, body, signal }: Question): Promise<Dispatcher.ResponseData> {
+    // Loaded on need: who lists their endpoints does not pay for it.
+    const { Agent, request } = await import('undici')
+    const { ca, cert, key, verify = true } = this.#tls
+    this.#agent ??= new Agent({
+      allowH2: false,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: { rejectUnauthorized: verify, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) },
+    })
+    const address = this.#addresses[this.#at % this.#addresses.length]!
+    const url = new URL(address.href.replace(/\/$/, '') + path)
+    const basic = credentials(url)
+    try {
+      const response = await request(url, {
+        dispatcher: this.#agent,
+        method,
+        signal,
+        headers: {
+          accept: 'application/json',
+          ...(basic !== null && { authorization: basic }),
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      })
+      if (response.statusCode >= 200 && response.statusCode < 300) return response
+      response.body.destroy()
+      throw new AnswerError(`answered ${response.statusCode}`, response.statusCode)
+    } catch (error) {
+      // Another of several servers may know better; the next question goes there.
+      const status = error instanceof AnswerError ? error.status : 0
+      if (status === 0 || status >= 500) this.#at++
+      throw error
+    }
+  }
+
+  close(): void {
+    void this.#agent?.destroy()
+    this.#agent = null
+  }
+}
+
+/** The Authorization field for credentials in an address, which are taken out of it. */
+function credentials(url: URL): string | null {
+  if (url.username === '' && url.password === '') return null
+  const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+  url.username = url.password = ''
+  return `Basic ${Buffer.from(pair).toString('base64')}`
+}
+
+/** Parse JSON from a registry. Throws AnswerError. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new AnswerError('the answer is no JSON')
+  }
+}
+
+/** The value as a map; what is none becomes an empty one. */
+export function asMap(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
+}
+
+/** The value as a list. Throws AnswerError saying that `what` is due. */
+export function asList(value: unknown, what: string): readonly unknown[] {
+  if (!Array.isArray(value)) throw new AnswerError(`${what} is no list`)
+  return value
+}
+
+/** Keys that reach for prototypes where they are assigned. */
+const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
+
+/** Those entries of a map that are texts, numbers or booleans, as texts: what labels are made of. */
+export function asLabels(value: unknown): Record<string, string> {
+  const labels: Record<string, string> = {}
+  for (const [key, inner] of Object.entries(asMap(value))) {
+    if (FORBIDDEN.has(key)) continue
+    if (typeof inner === 'string') labels[key] = inner
+    else if (typeof inner === 'number' || typeof inner === 'boolean') labels[key] = String(inner)
+  }
+  return labels
+}
