@@ -4,11 +4,22 @@ import fs from 'node:fs'
 import path from 'node:path'
 
 /** Command that a test starts, and the Debian package that brings it. nginx and haproxy are the bench's: not needed here. */
-const NEEDED = [{ command: 'redis-server', package: 'redis-server' }] as const
+const NEEDED = [
+  { command: 'redis-server', package: 'redis-server' },
+  { command: 'etcd', package: 'etcd-server' },
+  { command: 'dnsmasq', package: 'dnsmasq-base' },
+  { command: 'zkServer.sh', package: 'zookeeper' },
+] as const
 
 function installed(command: string): boolean {
   // Servers live in sbin, which is not on everybody's PATH.
-  const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/usr/local/sbin', '/sbin']
+  const folders = [
+    ...(process.env['PATH'] ?? '').split(':'),
+    '/usr/sbin',
+    '/usr/local/sbin',
+    '/sbin',
+    '/usr/share/zookeeper/bin',
+  ]
   return folders.some(folder => fs.existsSync(path.join(folder, command)))
 }
 
