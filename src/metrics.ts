@@ -102,3 +102,58 @@ export function leaseBound(store: string, counter: string, bound: () => number):
   leaseBounds.set(own, { store, counter, bound })
   return () => void leaseBounds.delete(own)
 }
+
+const polls = new Counter({
+  name: 'sluice_discovery_polls_total',
+  help: 'Polls of registries by what came of them: changed, same or failed.',
+  labelNames: ['registry', 'result'],
+  registers: [registry],
+})
+
+/** What is shown of one service that discovery looks after. */
+export interface DiscoveredService {
+  readonly registry: string
+  readonly service: string
+  /** Milliseconds since the registry last answered; NaN before it has. */
+  readonly age: number
+  readonly instances: number
+  readonly held: number
+}
+
+const discovered = new Set<() => readonly DiscoveredService[]>()
+
+function discoveryGauge(name: string, help: string, value: (service: DiscoveredService) => number): void {
+  new Gauge({
+    name,
+    help,
+    labelNames: ['registry', 'service'],
+    registers: [registry],
+    collect() {
+      this.reset()
+      for (const list of discovered) for (const one of list()) this.labels(one.registry, one.service).set(value(one))
+    },
+  })
+}
+
+discoveryGauge(
+  'sluice_discovery_age_seconds',
+  'Seconds since the registry last answered for a service; NaN before it has.',
+  one => one.age / 1000,
+)
+discoveryGauge('sluice_discovery_instances', 'Instances in use of a service.', one => one.instances)
+discoveryGauge(
+  'sluice_discovery_held_instances',
+  'Instances in use that the registry does not tell of any more.',
+  one => one.held,
+)
+
+/** A registry was asked. */
+export function countPoll(registry: string, result: 'changed' | 'same' | 'failed'): void {
+  polls.labels(registry, result).inc()
+}
+
+/** Show services for as long as what this returns is not called. */
+export function discoveryGauges(list: () => readonly DiscoveredService[]): () => void {
+  discovered.add(list)
+  return () => void discovered.delete(list)
+}

@@ -1,10 +1,37 @@
-// The kinds of discovery as they stand under `discovery:`; this version has none, and says so.
+// The options of a registry under `discovery:`: those of its kind, and those that every kind has.
 import { z } from 'zod'
+import { duration } from '../units.ts'
+import { providers } from './providers.ts'
 
-/** The kinds of this version by name. */
-export const DISCOVERY_KINDS: readonly string[] = []
+const common = {
+  interval: duration(100).prefault('10s').describe('How often a registry that cannot wait for changes is asked.'),
+  timeout: duration(100).prefault('5s').describe('How long one answer may take.'),
+  onEmpty: z
+    .enum(['keep', 'drop'])
+    .default('keep')
+    .describe('When a service has no instance any more: keep the last ones for `holdFor`, or drop them at once.'),
+  holdFor: duration()
+    .prefault('5m')
+    .describe('How long instances are kept that the registry lost all at once, or more than half of within 30 s.'),
+  linkLocal: z
+    .boolean()
+    .default(false)
+    .describe('Accept link-local addresses (169.254.0.0/16, fe80::/10), where clouds keep their credentials.'),
+}
 
-/** One entry under `discovery:`. Every one is refused until a kind exists. */
-export const discoveryOptions = z.never({
-  error: 'discovery kinds are not part of this release; list the endpoints of each upstream',
-})
+type Common = { [Key in keyof typeof common]: z.output<(typeof common)[Key]> }
+
+/** Checked options of one registry: its kind, what every kind has, and the kind's own. Plain data. */
+export type DiscoveryOptions = Common & { readonly kind: string } & Readonly<Record<string, unknown>>
+
+const kinds = providers.map(({ kind, options }) =>
+  options.safeExtend({ kind: z.literal(kind).describe('The kind of registry.'), ...common }),
+)
+const names = providers.map(({ kind }) => kind).join(', ')
+
+/** One entry under `discovery:`. */
+export const discoveryOptions = z.discriminatedUnion(
+  'kind',
+  kinds as unknown as [z.core.$ZodTypeDiscriminable, ...z.core.$ZodTypeDiscriminable[]],
+  { error: issue => (issue.code === 'invalid_union' ? `the kind of a registry is one of ${names}` : undefined) },
+) as unknown as z.ZodType<DiscoveryOptions>

@@ -1,0 +1,86 @@
+// One registry under `discovery:` with a poller for each service that some upstream asks it for.
+import { resolve } from 'node:path'
+import type { Log } from '../log.ts'
+import { discoveryGauges } from '../metrics.ts'
+import type { DiscoveryOptions } from './options.ts'
+import { Poller } from './poller.ts'
+import type { DiscoveryProvider } from './provider.ts'
+import { providers } from './providers.ts'
+import { StateFile } from './state.ts'
+
+/** What a registry is opened with beside its options. */
+export interface RegistryContext {
+  /** Folder that relative paths start from. */
+  readonly baseDir: string
+  /** Where state is kept; null for nowhere. */
+  readonly stateDir: string | null
+  readonly log: Log
+}
+
+/** See the head of this file. Lives across reloads for as long as its options stay the same. */
+export class Registry {
+  readonly name: string
+  readonly kind: string
+  readonly #options: DiscoveryOptions
+  readonly #provider: DiscoveryProvider
+  readonly #context: RegistryContext
+  readonly #pollers = new Map<string, Poller>()
+  readonly #forget: () => void
+
+  private constructor(name: string, options: DiscoveryOptions, provider: DiscoveryProvider, context: RegistryContext) {
+    this.name = name
+    this.kind = options.kind
+    this.#options = options
+    this.#provider = provider
+    this.#context = context
+    this.#forget = discoveryGauges(() =>
+      Array.from(this.#pollers.values(), poller => ({
+        registry: name,
+        service: poller.service,
+        age: poller.age,
+        instances: poller.instances.length,
+        held: poller.held.length,
+      })),
+    )
+  }
+
+  /** Rejects when the provider cannot be made, such as for want of an optional package. */
+  static async open(name: string, options: DiscoveryOptions, context: RegistryContext): Promise<Registry> {
+    const definition = providers.find(({ kind }) => kind === options.kind)
+    if (definition === undefined) throw new Error(`there is no kind of registry named ${options.kind}`)
+    const { interval: _a, timeout: _b, onEmpty: _c, holdFor: _d, linkLocal: _e, kind: _f, ...own } = options
+    const provider = await definition.create(own, { name, baseDir: context.baseDir, log: context.log })
+    return new Registry(name, options, provider, context)
+  }
+
+  /**
+   * The poller for a service, begun when nobody has asked for it yet. Whoever takes it subscribes, and calls `release`
+   * when they are done.
+   */
+  watch(service: string): Poller {
+    let poller = this.#pollers.get(service)
+    if (poller === undefined) {
+      const { stateDir, baseDir, log } = this.#context
+      const state = stateDir === null ? null : new StateFile(resolve(baseDir, stateDir), this.name, service)
+      const { name: registry } = this
+      poller = new Poller({ registry, service, provider: this.#provider, options: this.#options, state, log })
+      this.#pollers.set(service, poller)
+      poller.start()
+    }
+    return poller
+  }
+
+  /** End a poller that nobody listens to any more. */
+  release(poller: Poller): void {
+    if (!poller.idle || this.#pollers.get(poller.service) !== poller) return
+    this.#pollers.delete(poller.service)
+    poller.close()
+  }
+
+  close(): void {
+    this.#forget()
+    for (const poller of this.#pollers.values()) poller.close()
+    this.#pollers.clear()
+    this.#provider.close?.()
+  }
+}

@@ -1,0 +1,41 @@
+// When a registry is asked again: intervals with jitter, and a backoff with full jitter while it does not answer.
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Longest pause after failures, in milliseconds. */
+export const LONGEST_BACKOFF = 30_000
+const FIRST_BACKOFF = 500
+/** Between two answers of a registry that waits for changes: what changes meanwhile comes as one. */
+export const GAP = 50
+/** DNS names may say 0; no registry is asked more often for the sake of a TTL. */
+export const LEAST_TTL = 5_000
+const JITTER = 0.1
+
+/** Time as the poller sees it; tests have one of their own. */
+export interface Pace {
+  /** Milliseconds of a monotonic clock. */
+  now(): number
+  /** A number in [0, 1). */
+  random(): number
+  /** Rejects when aborted. Does not keep the process alive. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>
+}
+
+/** The real one. */
+export const realPace: Pace = {
+  now: () => performance.now(),
+  random: Math.random,
+  sleep: (ms, signal) => sleep(ms, undefined, { signal, ref: false }),
+}
+
+/** Milliseconds to the next poll after an answer: a registry's own TTL counts when it is shorter than the interval. */
+export function afterAnswer(interval: number, ttl: number | undefined, random: number): number {
+  const due = ttl === undefined ? interval : Math.min(interval, Math.max(ttl, LEAST_TTL))
+  // Only earlier, so that the interval is a promise.
+  return due * (1 - JITTER * random)
+}
+
+/** Milliseconds to the next poll after `failures` in a row: full jitter (Brooker 2015), and never at once. */
+export function afterFailure(failures: number, random: number): number {
+  const most = Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** Math.min(failures - 1, 10))
+  return Math.max(GAP, most * random)
+}

@@ -1,0 +1,77 @@
+// The last good answer on disk, so that a cold start without the registry begins from it.
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { z } from 'zod'
+import type { Instance } from './provider.ts'
+
+/** Raised when the form of the file changes; others are not read. */
+const VERSION = 1
+
+const stateFile = z.object({
+  version: z.literal(VERSION),
+  registry: z.string(),
+  service: z.string(),
+  instances: z.array(
+    z.object({
+      host: z.string(),
+      port: z.number(),
+      ports: z.record(z.string(), z.number()).optional(),
+      weight: z.number(),
+      labels: z.record(z.string(), z.string()),
+    }),
+  ),
+})
+
+/** The file of one service of one registry in the folder `stateDir`. Writes come one after the other. */
+export class StateFile {
+  readonly path: string
+  readonly #registry: string
+  readonly #service: string
+  #writing: Promise<void> | null = null
+  #next: readonly Instance[] | null = null
+
+  constructor(stateDir: string, registry: string, service: string) {
+    this.#registry = registry
+    this.#service = service
+    // Names of services are the registry's business and may hold anything.
+    const id = createHash('sha256').update(`${registry}\0${service}`).digest('hex').slice(0, 24)
+    this.path = join(stateDir, 'discovery', `${id}.json`)
+  }
+
+  /** What was written last; null when there is none. Rejects when there is one that cannot be used. */
+  async read(): Promise<readonly Instance[] | null> {
+    let text: string
+    try {
+      text = await readFile(this.path, 'utf8')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      throw error
+    }
+    const state = stateFile.parse(JSON.parse(text))
+    if (state.registry !== this.#registry || state.service !== this.#service)
+      throw new Error('it is of another service')
+    return state.instances.map(({ ports, ...rest }) => (ports === undefined ? rest : { ...rest, ports }))
+  }
+
+  /** Write, whole or not at all: a file beside it takes its place. Of several calls in a row the last counts. */
+  write(instances: readonly Instance[]): Promise<void> {
+    this.#next = instances
+    this.#writing ??= this.#writeAll().finally(() => {
+      this.#writing = null
+    })
+    return this.#writing
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#next !== null) {
+      const instances = this.#next
+      this.#next = null
+      const state = { version: VERSION, registry: this.#registry, service: this.#service, instances }
+      await mkdir(dirname(this.path), { recursive: true })
+      const beside = `${this.path}.${process.pid}.tmp`
+      await writeFile(beside, `${JSON.stringify(state)}\n`, { mode: 0o600 })
+      await rename(beside, this.path)
+    }
+  }
+}
