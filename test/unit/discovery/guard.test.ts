@@ -1,0 +1,122 @@
+// What the guard believes: additions, small losses, large losses, nothing at all.
+import fc from 'fast-check'
+import t from 'tap'
+import { Guard } from '../../../src/discovery/guard.ts'
+import type { Instance } from '../../../src/discovery/provider.ts'
+
+const at = (...ports: number[]): Instance[] => ports.map(port => ({ host: 'h', port, weight: 1, labels: {} }))
+const ports = (guard: Guard): number[] => guard.instances.map(({ port }) => port).sort((a, b) => a - b)
+const keep = { onEmpty: 'keep', holdFor: 300_000 } as const
+
+t.test('additions and losses of up to a half count at once', async t => {
+  const guard = new Guard(keep)
+  guard.take(at(1, 2, 3, 4), 0)
+  guard.take(at(1, 2, 3, 4, 5, 6), 1)
+  t.same(ports(guard), [1, 2, 3, 4, 5, 6])
+  guard.take(at(1, 2, 3), 2)
+  t.same(ports(guard), [1, 2, 3])
+  t.same(guard.held, [])
+})
+
+t.test('a loss of more than half is held, and let go after holdFor', async t => {
+  const guard = new Guard(keep)
+  guard.take(at(1, 2, 3), 0)
+  guard.take(at(3), 1000)
+  t.same(ports(guard), [1, 2, 3])
+  t.equal(guard.held.length, 2)
+  t.equal(guard.doubtful.length, 2)
+  t.equal(guard.nextEnd, 301_000)
+  t.notOk(guard.expire(300_999))
+  t.ok(guard.expire(301_000))
+  t.same(ports(guard), [3])
+  t.equal(guard.nextEnd, Number.POSITIVE_INFINITY)
+})
+
+t.test('small losses within 30 s add up', async t => {
+  const guard = new Guard(keep)
+  guard.take(at(1, 2, 3, 4, 5, 6), 0)
+  guard.take(at(1, 2, 3, 4), 1000)
+  t.same(ports(guard), [1, 2, 3, 4])
+  guard.take(at(1, 2), 10_000)
+  t.same(ports(guard), [1, 2, 3, 4], 'four of six within 30 s')
+  const later = new Guard(keep)
+  later.take(at(1, 2, 3, 4, 5, 6), 0)
+  later.take(at(1, 2, 3, 4), 1000)
+  later.take(at(1, 2), 31_001)
+  t.same(ports(later), [1, 2], 'two of four after it')
+})
+
+t.test('whoever comes back is held no longer', async t => {
+  const guard = new Guard(keep)
+  guard.take(at(1, 2, 3), 0)
+  guard.take(at(3), 1)
+  guard.take(at(1, 2, 3), 2)
+  t.same(guard.held, [])
+  t.same(ports(guard), [1, 2, 3])
+})
+
+t.test('a confirmed loss is believed', async t => {
+  const guard = new Guard(keep)
+  guard.take(at(1, 2, 3), 0)
+  guard.take(at(3), 1)
+  guard.confirmGone(guard.held[0]!)
+  t.same(ports(guard), [2, 3])
+})
+
+t.test('nothing at all is kept for holdFor, or dropped', async t => {
+  const guard = new Guard(keep)
+  guard.take(at(1, 2), 0)
+  guard.take([], 1000)
+  t.same(ports(guard), [1, 2])
+  t.same(guard.doubtful, [], 'nobody is probed for it')
+  guard.take([], 200_000)
+  t.equal(guard.nextEnd, 301_000, 'the first empty answer counts')
+  guard.expire(301_000)
+  t.same(ports(guard), [])
+  const drop = new Guard({ ...keep, onEmpty: 'drop' })
+  drop.take(at(1, 2), 0)
+  drop.take([], 1)
+  t.same(ports(drop), [])
+})
+
+t.test('after an empty answer the next one is judged against all that was there', async t => {
+  const guard = new Guard(keep)
+  guard.take(at(1, 2, 3, 4), 0)
+  guard.take([], 1)
+  guard.take(at(1, 2, 3), 2)
+  t.same(ports(guard), [1, 2, 3], 'one of four')
+  const few = new Guard(keep)
+  few.take(at(1, 2, 3, 4), 0)
+  few.take([], 1)
+  few.take(at(1), 2)
+  t.same(ports(few), [1, 2, 3, 4], 'three of four')
+})
+
+t.test('no holding where holdFor is 0', async t => {
+  const guard = new Guard({ onEmpty: 'keep', holdFor: 0 })
+  guard.take(at(1, 2, 3), 0)
+  guard.take(at(3), 1)
+  t.same(ports(guard), [3])
+  guard.take([], 2)
+  t.same(ports(guard), [])
+})
+
+t.test('law: what is told is used, and never less than half goes at once', async () => {
+  const sets = fc.array(fc.uniqueArray(fc.integer({ min: 1, max: 12 }), { maxLength: 12 }), { maxLength: 20 })
+  fc.assert(
+    fc.property(sets, answers => {
+      const guard = new Guard(keep)
+      let before: number[] = []
+      for (const [i, answer] of answers.entries()) {
+        guard.take(at(...answer), i * 100)
+        const now = ports(guard)
+        if (!answer.every(port => now.includes(port))) return false
+        const lost = before.filter(port => !now.includes(port)).length
+        if (lost > before.length / 2) return false
+        if (new Set(now).size !== now.length) return false
+        before = now
+      }
+      return true
+    }),
+  )
+})

@@ -1,0 +1,290 @@
+// The poller over a registry that answers, fails, lies and waits, under a clock of its own.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { Poller, type PollerOptions } from '../../../src/discovery/poller.ts'
+import type { DiscoveryProvider, Found, Instance } from '../../../src/discovery/provider.ts'
+import { StateFile } from '../../../src/discovery/state.ts'
+import type { Log } from '../../../src/log.ts'
+import { FakePace } from '../../support/fake-pace.ts'
+import { eventually } from '../../support/within.ts'
+
+const OPTIONS: PollerOptions = { interval: 10_000, timeout: 5_000, onEmpty: 'keep', holdFor: 300_000, linkLocal: false }
+
+function instance(port: number, more: Partial<Instance> = {}): Instance {
+  return { host: '10.0.0.1', port, weight: 1, labels: {}, ...more }
+}
+
+/** Answers what the test puts there. */
+class Script implements DiscoveryProvider {
+  answer: () => Promise<Found> = async () => ({ instances: [], cursor: null })
+  readonly cursors: (string | null)[] = []
+  readonly signals: AbortSignal[] = []
+
+  poll(_service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
+    this.cursors.push(cursor)
+    this.signals.push(signal)
+    return this.answer()
+  }
+
+  tell(instances: readonly Instance[], cursor: string | null = null, ttl?: number): void {
+    this.answer = async () => ({ instances, cursor, ...(ttl !== undefined && { ttl }) })
+  }
+}
+
+interface Bench {
+  readonly script: Script
+  readonly pace: FakePace
+  readonly poller: Poller
+  readonly lines: string[]
+}
+
+function bench(t: Test, options: Partial<PollerOptions> = {}, state: StateFile | null = null): Bench {
+  const script = new Script()
+  const pace = new FakePace()
+  const lines: string[] = []
+  const write = (level: string) => (message: string) => void lines.push(`${level} ${message}`)
+  const log: Log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+  const parts = { registry: 'r', service: 's', provider: script, options: { ...OPTIONS, ...options }, state, log, pace }
+  const poller = new Poller(parts)
+  t.teardown(() => poller.close())
+  return { script, pace, poller, lines }
+}
+
+const ports = (poller: Poller) => poller.instances.map(({ port }) => port)
+
+t.test('asks at its interval, publishes changes alone, in the order of addresses', async t => {
+  const { script, pace, poller } = bench(t)
+  const told: number[][] = []
+  poller.subscribe(list => told.push(list.map(({ port }) => port)))
+  script.tell([instance(2), instance(1)])
+  poller.start()
+  await poller.ready
+  t.same(told, [[1, 2]])
+  const list = poller.instances
+  script.tell([instance(1), instance(2)])
+  await pace.pass(10_000)
+  t.equal(script.cursors.length, 2)
+  t.equal(poller.instances, list, 'the same list: nothing to swap')
+  t.equal(told.length, 1)
+  script.tell([instance(1), instance(2, { labels: { version: 'v2' } })])
+  await pace.pass(10_000)
+  t.equal(told.length, 2)
+  script.tell([instance(1), instance(2, { labels: { version: 'v2' }, weight: 3 })])
+  await pace.pass(10_000)
+  t.equal(told.length, 3)
+  t.ok(poller.age < 10_000)
+})
+
+t.test('a registry that waits is asked again at once, with its cursor', async t => {
+  const { script, pace, poller } = bench(t)
+  script.tell([instance(1)], 'one')
+  poller.start()
+  await poller.ready
+  script.tell([instance(1), instance(2)], 'two')
+  await pace.pass(100)
+  t.same(script.cursors.slice(0, 3), [null, 'one', 'two'])
+  t.same(ports(poller), [1, 2])
+})
+
+t.test('a TTL shortens the interval, to 5 s at least', async t => {
+  const { script, pace, poller } = bench(t, { interval: 60_000 })
+  script.tell([instance(1)], null, 1000)
+  poller.start()
+  await poller.ready
+  await pace.pass(4_700)
+  t.equal(script.cursors.length, 1)
+  await pace.pass(300)
+  t.equal(script.cursors.length, 2)
+})
+
+t.test('failures: the last good set stays, one line a change, backoff, a fresh start', async t => {
+  const { script, pace, poller, lines } = bench(t, { interval: 1000 })
+  script.tell([instance(1)], 'one')
+  poller.start()
+  await poller.ready
+  script.answer = async () => {
+    throw new Error('connect ECONNREFUSED')
+  }
+  await pace.pass(120_000)
+  t.same(ports(poller), [1])
+  t.equal(poller.failure, 'connect ECONNREFUSED')
+  t.equal(lines.filter(line => line.startsWith('warn discovery fails')).length, 1)
+  t.ok(poller.age > 119_000, 'the age tells')
+  const tries = script.cursors.length
+  t.ok(tries > 8 && tries < 20, `${tries} tries in two minutes`)
+  t.same(script.cursors.slice(2), new Array(tries - 2).fill(null), 'after a failure without a cursor')
+  script.tell([instance(1), instance(2)])
+  await pace.pass(15_000)
+  t.same(ports(poller), [1, 2])
+  t.equal(poller.failure, null)
+  t.equal(lines.filter(line => line.startsWith('info discovery answers again')).length, 1)
+})
+
+t.test('full jitter: between almost nothing and the whole backoff', async t => {
+  for (const [chance, most, least] of [
+    [0, 2500, 100],
+    [0.999, 9, 7],
+  ] as const) {
+    const { script, pace, poller } = bench(t)
+    pace.chance = chance
+    script.answer = () => Promise.reject(new Error('no'))
+    poller.start()
+    await pace.pass(120_000)
+    t.ok(script.cursors.length <= most && script.cursors.length >= least, `${script.cursors.length} tries`)
+  }
+})
+
+t.test('a poll that hangs is ended, and a poll that waits may wait', async t => {
+  const { script, pace, poller } = bench(t)
+  script.answer = () => new Promise(() => {})
+  poller.start()
+  await pace.pass(5_000)
+  t.match(poller.failure, /no answer within 5000 ms/)
+  t.ok(script.signals[0]!.aborted)
+  script.tell([instance(1)], 'one')
+  await pace.pass(2_000)
+  script.answer = () => new Promise(() => {})
+  await pace.pass(30_000)
+  t.equal(poller.failure, null, 'it waits for changes')
+  await pace.pass(5_100)
+  t.match(poller.failure, /no answer within 35000 ms/)
+})
+
+t.test('what must not be used is left out and told once', async t => {
+  const { script, pace, poller, lines } = bench(t)
+  const bad = [
+    instance(1, { host: 'a b' }),
+    instance(70_000),
+    instance(1, { host: '169.254.169.254' }),
+    instance(1, { host: 'fe80::1' }),
+    instance(1, { weight: Number.NaN }),
+    instance(1, { weight: -1 }),
+    instance(1, { host: undefined as unknown as string }),
+    instance(1, { host: '' }),
+  ]
+  script.tell([...bad, instance(7)])
+  poller.start()
+  await pace.pass(30_000)
+  t.same(ports(poller), [7])
+  t.equal(lines.filter(line => line.includes('cannot be used')).length, 1)
+})
+
+t.test('an instance listed twice counts once', async t => {
+  const { script, poller } = bench(t)
+  script.tell([instance(1), instance(1)])
+  poller.start()
+  await poller.ready
+  t.same(ports(poller), [1])
+})
+
+t.test('a large loss is held while somebody listens there, and gone when nobody does', async t => {
+  const server = createServer(socket => socket.destroy())
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const { port } = server.address() as { port: number }
+  const alive = instance(port, { host: '127.0.0.1' })
+  const { script, pace, poller, lines } = bench(t)
+  script.tell([alive, instance(1, { host: '127.0.0.1' }), instance(2, { host: '127.0.0.1' })])
+  poller.start()
+  await poller.ready
+  script.tell([instance(3, { host: '127.0.0.1' })])
+  await pace.pass(10_000)
+  t.ok(lines.some(line => line.includes('lost most instances')))
+  // Real connections take real time.
+  await eventually(
+    async () => {
+      await pace.pass(100)
+      return poller.held.length === 1
+    },
+    () => `${poller.held.length} are held`,
+  )
+  t.same(ports(poller), [3, port])
+  await pace.pass(300_000)
+  await eventually(
+    async () => {
+      await pace.pass(100)
+      return poller.held.length === 0
+    },
+    () => 'it is held for ever',
+  )
+  t.same(ports(poller), [3])
+})
+
+t.test('nothing at all is held for holdFor, without any further answer', async t => {
+  const { script, pace, poller } = bench(t, { holdFor: 60_000 })
+  script.tell([instance(1)], 'one')
+  poller.start()
+  await poller.ready
+  script.tell([], 'two')
+  await pace.pass(100)
+  script.answer = () => new Promise(() => {})
+  await pace.pass(20_000)
+  t.same(ports(poller), [1])
+  await pace.pass(45_000)
+  t.same(ports(poller), [])
+})
+
+t.test('close ends the poll and the loop', async t => {
+  const { script, pace, poller } = bench(t)
+  script.answer = () => new Promise(() => {})
+  poller.start()
+  await pace.pass(0)
+  poller.close()
+  await pace.pass(100_000)
+  t.ok(script.signals[0]!.aborted)
+  t.equal(script.cursors.length, 1)
+  t.equal(pace.sleeping, 0, 'no timer is left')
+  await poller.ready
+})
+
+t.test('the last good set is kept on disk, and a cold start without the registry begins from it', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const state = () => new StateFile(folder, 'r', 's')
+  const first = bench(t, {}, state())
+  first.script.tell([instance(1, { ports: { http: 1 } }), instance(2, { labels: { a: 'b' } })])
+  first.poller.start()
+  await first.poller.ready
+  await eventually(
+    () => readdirSync(folder, { recursive: true }).some(name => String(name).endsWith('.json')),
+    () => 'nothing was written',
+  )
+  first.poller.close()
+  const second = bench(t, {}, state())
+  second.script.answer = () => Promise.reject(new Error('no registry'))
+  second.poller.start()
+  await second.poller.ready
+  t.same(second.poller.instances, first.poller.instances)
+  t.ok(second.poller.known && second.poller.fromState)
+  t.ok(Number.isNaN(second.poller.age))
+  // The registry comes back empty: what is known stays.
+  second.script.tell([])
+  await second.pace.pass(10_000)
+  t.equal(second.poller.instances.length, 2)
+  t.notOk(second.poller.fromState)
+  second.poller.close()
+
+  const file = state().path
+  for (const broken of [
+    '',
+    '{',
+    '{"version":2}',
+    '[]',
+    readFileSync(file, 'utf8').replace('"service":"s"', '"service":"t"'),
+  ]) {
+    writeFileSync(file, broken)
+    const third = bench(t, {}, state())
+    third.script.answer = () => Promise.reject(new Error('no registry'))
+    third.poller.start()
+    await third.poller.ready
+    t.same(third.poller.instances, [], broken)
+    t.ok(
+      third.lines.some(line => line.includes('cannot be used')),
+      broken,
+    )
+    third.poller.close()
+  }
+})
