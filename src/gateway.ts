@@ -340,6 +340,7 @@ export class Gateway {
     closeSites(this.snapshot.sites.values(), this.#log)
     for (const { store } of this.snapshot.stores.values()) store.close()
     for (const upstream of this.snapshot.upstreams.values()) upstream.close()
+    for (const { registry } of this.snapshot.registries.values()) registry.close()
     await this.#admin?.close()
   }
 

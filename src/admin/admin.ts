@@ -1,5 +1,6 @@
 // The admin port: health, readiness, and what the gateway knows, as JSON; read-only and on loopback unless told otherwise.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { wheel } from '../clock.ts'
 import { isSecretName, REDACTED } from '../config/redact.ts'
 import { registry } from '../metrics.ts'
 import type { Plugin } from '../pipeline/plugin.ts'
@@ -7,6 +8,7 @@ import type { Entry } from '../route/entry.ts'
 import { describe } from '../route/listing.ts'
 import type { Route } from '../route/route.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
+import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 
 /** What the pages are made from. The gateway is one. */
@@ -159,20 +161,46 @@ function describeRoute(entry: Entry<Route>) {
 }
 
 function describeUpstream(upstream: Upstream) {
-  const { options } = upstream
+  const { options, poller } = upstream
+  const source = poller === null ? 'static' : `${poller.registry}/${poller.service}`
   return {
     name: upstream.name,
     scheme: options.scheme,
     balance: options.balance,
-    endpoints: upstream.balancer.endpoints.map(endpoint => ({
-      address: endpoint.address,
-      weight: endpoint.weight,
-      labels: endpoint.labels,
-      source: 'static',
-      inFlight: endpoint.inFlight,
-      requests: endpoint.requests,
-      failures: endpoint.failures,
-      connections: { open: endpoint.pool.open, idle: endpoint.pool.idle, waiting: endpoint.pool.waiting },
-    })),
+    available: upstream.available,
+    panic: upstream.panic,
+    ...(poller !== null && {
+      discovery: {
+        source,
+        ageSeconds: Number.isNaN(poller.age) ? null : Math.round(poller.age / 100) / 10,
+        failure: poller.failure,
+        fromState: poller.fromState,
+        held: poller.held.length,
+      },
+    }),
+    endpoints: upstream.endpoints.map(endpoint => describeEndpoint(endpoint, source)),
+  }
+}
+
+function describeEndpoint(endpoint: Endpoint, source: string) {
+  const { health, pool } = endpoint
+  return {
+    address: endpoint.address,
+    weight: endpoint.weight,
+    share: endpoint.share,
+    labels: endpoint.labels,
+    source,
+    health: {
+      usable: health.usable,
+      active: health.active,
+      reason: health.reason,
+      ejectedUntil:
+        health.ejectedUntil === 0 ? null : new Date(Date.now() + health.ejectedUntil - wheel.time()).toISOString(),
+    },
+    latencyMs: Math.round(endpoint.latency * 100) / 100,
+    inFlight: endpoint.inFlight,
+    requests: endpoint.requests,
+    failures: endpoint.failures,
+    connections: { open: pool.open, idle: pool.idle, waiting: pool.waiting },
   }
 }

@@ -2,6 +2,7 @@
 // Over 200 lines because the outline, the plugins and the references between sections are one reading in one order.
 import { accessSync, constants, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { compileKey } from '../exchange/attribute.ts'
 import { uwsFaults } from '../listener/uws.ts'
 import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
 import { type PluginEntry, pluginEntry } from '../pipeline/entry.ts'
@@ -9,7 +10,7 @@ import type { PluginDefinition, PluginOptionsError, PluginSurroundings } from '.
 import { conflicts } from '../route/entry.ts'
 import { routeOptions } from '../route/options.ts'
 import { MEMORY_STORE } from '../store/kinds.ts'
-import { UPCOMING_UPSTREAM_OPTIONS } from '../upstream/options.ts'
+import { isUserBalancer } from '../upstream/options.ts'
 import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
 import { type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
@@ -91,10 +92,10 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
   const raw = tree.value
   const baseDir = dirname(resolve(file))
   const outline = document.safeParse(raw)
-  const problems = outline.success ? [] : explain(document, outline.error.issues, raw).map(upcoming)
+  const problems = outline.success ? [] : explain(document, outline.error.issues, raw)
   if (isMap(raw)) {
     problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...missingFiles(raw, baseDir))
-    problems.push(...(await pluginProblems(raw, catalog, baseDir)))
+    problems.push(...(await pluginProblems(raw, catalog, baseDir)), ...(await balancerProblems(raw, catalog, baseDir)))
   }
   if (outline.success) problems.push(...engineProblems(outline.data))
   if (problems.length > 0 || !outline.success) {
@@ -131,16 +132,7 @@ function sourceFault(file: string, error: unknown): Fault {
   return fault(error.message, codes[error.kind], error.before)
 }
 
-/** What the contract has and this version does not is told as such, and not as a typo. */
-function upcoming(problem: Problem): Problem {
-  const { path, code } = problem
-  const key = path[2]
-  if (code !== 'SLUICE_CONFIG_UNKNOWN_KEY' || path[0] !== 'upstreams' || path.length !== 3) return problem
-  if (typeof key !== 'string' || !Object.hasOwn(UPCOMING_UPSTREAM_OPTIONS, key)) return problem
-  return { ...problem, message: UPCOMING_UPSTREAM_OPTIONS[key]! }
-}
-
-/** Names and addresses that stand twice, and upstreams that routes name and nobody declares. */
+/** Names and addresses that stand twice, and upstreams and registries that are named and nobody declares. */
 function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   const problems: Problem[] = []
   const once = (seen: Map<string, Path>, name: string, path: Path, what: string) => {
@@ -171,6 +163,13 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   }
   const upstreams = isMap(raw.upstreams) ? Object.keys(raw.upstreams) : []
   const known = new Set(upstreams)
+  const registries = isMap(raw.discovery) ? Object.keys(raw.discovery) : []
+  for (const name of upstreams) {
+    const from = valueAt(raw, ['upstreams', name, 'discover', 'from'])
+    if (typeof from !== 'string' || from === '' || registries.includes(from)) continue
+    const message = `there is no registry ${quote(from)} under discovery${hint(from, registries)}`
+    problems.push({ path: ['upstreams', name, 'discover', 'from'], message, code: 'SLUICE_CONFIG_REFERENCE' })
+  }
   const routes = new Map<string, Path>()
   for (const [i, route] of entries(raw.routes)) {
     if (typeof route.name === 'string') once(routes, route.name, ['routes', i, 'name'], 'the name of the route')
@@ -269,6 +268,31 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
         const message = `there is no plugin ${quote(entry.data.name)}${hint(entry.data.name, catalog.names())}`
         problems.push({ path: at, message, code: 'SLUICE_CONFIG_REFERENCE', on: 'key' })
       } else if (!entry.data.off) problems.push(...optionProblems(definition, entry.data, at, surroundings))
+    }
+  }
+  return problems
+}
+
+/** How upstreams pick: modules that are no balancer, and attributes to hash on that are none. */
+async function balancerProblems(raw: Record<string, unknown>, catalog: Catalog, baseDir: string): Promise<Problem[]> {
+  const problems: Problem[] = []
+  for (const [name, upstream] of Object.entries(isMap(raw.upstreams) ? raw.upstreams : {})) {
+    if (!isMap(upstream)) continue
+    const { balance, hashOn } = upstream
+    if (typeof balance === 'string' && isUserBalancer(balance)) {
+      try {
+        await catalog.loadBalancer(balance, baseDir)
+      } catch (error) {
+        const path = ['upstreams', name, 'balance']
+        problems.push({ path, message: firstLine(error), code: 'SLUICE_CONFIG_PLUGIN' })
+      }
+    }
+    if (typeof hashOn !== 'string' || hashOn === '') continue
+    try {
+      compileKey(hashOn)
+    } catch (error) {
+      const path = ['upstreams', name, 'hashOn']
+      problems.push({ path, message: firstLine(error), code: 'SLUICE_CONFIG_INVALID' })
     }
   }
   return problems

@@ -54,8 +54,8 @@ export class Registry {
   }
 
   /**
-   * The poller for a service, begun when nobody has asked for it yet. Whoever takes it subscribes, and calls `release`
-   * when they are done.
+   * The poller for a service, begun when nobody has asked for it yet. Whoever takes it subscribes before the next
+   * `sweep`.
    */
   watch(service: string): Poller {
     let poller = this.#pollers.get(service)
@@ -70,11 +70,13 @@ export class Registry {
     return poller
   }
 
-  /** End a poller that nobody listens to any more. */
-  release(poller: Poller): void {
-    if (!poller.idle || this.#pollers.get(poller.service) !== poller) return
-    this.#pollers.delete(poller.service)
-    poller.close()
+  /** End the pollers that nobody listens to. Called when a snapshot has gone live, or was given up. */
+  sweep(): void {
+    for (const poller of this.#pollers.values()) {
+      if (!poller.idle) continue
+      this.#pollers.delete(poller.service)
+      poller.close()
+    }
   }
 
   close(): void {

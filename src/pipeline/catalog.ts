@@ -1,6 +1,7 @@
-// The kinds of plugin that a configuration may name: the bundled ones, and modules beside the YAML file.
+// The kinds of plugin that a configuration may name: the bundled ones, and modules beside the YAML file; and balancers of users.
 import { readFile, realpath, stat } from 'node:fs/promises'
 import { basename, extname, resolve } from 'node:path'
+import type { BalancerDefinition } from '../upstream/balance/user.ts'
 import { type PluginDefinition, PluginOptionsError } from './plugin.ts'
 
 /** How long a user's module may take to load, in milliseconds: a top-level await without end must not hold a reload. */
@@ -14,7 +15,7 @@ export function isUserPlugin(name: string): boolean {
 /** All kinds of plugin by name. One catalog serves one load: a later one reads changed modules anew. */
 export class Catalog {
   private readonly bundled: ReadonlyMap<string, PluginDefinition>
-  private readonly users: Map<string, Promise<PluginDefinition>>
+  private readonly users: Map<string, Promise<unknown>>
   private readonly modules: Readonly<Record<string, unknown>>
 
   /**
@@ -56,7 +57,24 @@ export class Catalog {
    * Load the module `name` (which begins with `./`) from `baseDir`, the folder of the YAML file; once for each catalog.
    * Rejects with PluginOptionsError when it is missing, throws, or exports no plugin.
    */
-  loadUser(name: string, baseDir: string): Promise<PluginDefinition> {
+  async loadUser(name: string, baseDir: string): Promise<PluginDefinition> {
+    const exported = await this.loadOnce(name, baseDir)
+    if (!isDefinition(exported)) {
+      throw new PluginOptionsError(`${name} has no plugin as its default export; export default definePlugin({ … })`)
+    }
+    // In logs and on the admin page the plugin goes by its own name, or by that of its file.
+    return exported.name ? exported : { ...exported, name: basename(name, extname(name)) }
+  }
+
+  /** Like `loadUser`, for a module that exports a balancer. */
+  async loadBalancer(name: string, baseDir: string): Promise<BalancerDefinition> {
+    const exported = await this.loadOnce(name, baseDir)
+    if (typeof (exported as Partial<BalancerDefinition> | null)?.create === 'function' && !isDefinition(exported))
+      return exported as BalancerDefinition
+    throw new PluginOptionsError(`${name} has no balancer as its default export; export default defineBalancer({ … })`)
+  }
+
+  private loadOnce(name: string, baseDir: string): Promise<unknown> {
     const file = resolve(baseDir, name)
     let loading = this.users.get(file)
     if (loading === undefined) {
@@ -68,11 +86,10 @@ export class Catalog {
     return loading
   }
 
-  private async load(name: string, file: string): Promise<PluginDefinition> {
+  private async load(name: string, file: string): Promise<unknown> {
     const found = await stat(file).catch(() => null)
     if (found === null) throw new PluginOptionsError(`there is no file ${name} beside the configuration file`)
     if (!found.isFile()) throw new PluginOptionsError(`${name} is not a file`)
-    let exported: unknown
     try {
       const real = await realpath(file)
       // Only those who have plugins of their own pay for the compiler.
@@ -83,15 +100,10 @@ export class Catalog {
       const source = await readFile(real, 'utf8')
       const loading = jiti.evalModule(source, { filename: real, ext: extname(real), async: true, forceTranspile: true })
       const module = (await within(Promise.resolve(loading))) as { default?: unknown } | null
-      exported = module?.default ?? module
+      return module?.default ?? module
     } catch (error) {
       throw new PluginOptionsError(`${name} does not load: ${firstLine(error)}`)
     }
-    if (!isDefinition(exported)) {
-      throw new PluginOptionsError(`${name} has no plugin as its default export; export default definePlugin({ … })`)
-    }
-    // In logs and on the admin page the plugin goes by its own name, or by that of its file.
-    return exported.name ? exported : { ...exported, name: basename(file, extname(file)) }
   }
 }
 

@@ -23,6 +23,9 @@ export interface AttemptOwner extends PhaseEnd {
   finish(x: Passage, error: GatewayError | null): void
 }
 
+/** Of so many requests to an endpoint one is timed for the admin page. */
+const SAMPLE = 16
+
 /** Bytes that came before the response phase was over, kept until it is. Bounded: the socket is paused meanwhile. */
 interface Waiting {
   readonly chunks: Uint8Array[]
@@ -42,6 +45,8 @@ export class Attempt implements ResponseSink, Try {
   /** The answer's head went to the client. */
   passing = false
   #waiting: Waiting | null = null
+  /** When it began, by performance.now(); 0 where its time is not taken. */
+  #startedAt = 0
 
   constructor(proxy: AttemptOwner, x: Passage, endpoint: Endpoint) {
     this.#proxy = proxy
@@ -56,6 +61,8 @@ export class Attempt implements ResponseSink, Try {
     x.attempts++
     endpoint.inFlight++
     endpoint.requests++
+    // A clock costs as much as a pick: balancers that go by time see every request, the admin page a sample.
+    if (upstream.balancer.timed || endpoint.requests % SAMPLE === 1) this.#startedAt = performance.now()
     const host = x.route.rewriteHost ?? upstream.hostFor(endpoint, x.head.host)
     const body = x.route.plan.requestChunk === null ? x.down : this.#filtered(x.down)
     const call = endpoint.pool.send(x.head, host, body, this, x.deadline)
@@ -87,7 +94,7 @@ export class Attempt implements ResponseSink, Try {
 
   onHead(head: ResponseHead): void {
     const x = this.#x
-    if (head.status >= 500) this.endpoint.failures++
+    this.#settled(head.status >= 500)
     if (mayRetryStatus(x, head.status)) {
       x.response = head
       this.cancel(null)
@@ -183,7 +190,8 @@ export class Attempt implements ResponseSink, Try {
       return
     }
     const x = this.#x
-    this.endpoint.failures++
+    // A full queue is no failure of the endpoint: it was never asked.
+    if (error.code !== 'SLUICE_OVERLOADED') this.#settled(true)
     const retry = mayRetryError(x, error)
     this.#outcome(error)
     this.#close()
@@ -211,6 +219,17 @@ export class Attempt implements ResponseSink, Try {
     const call = this.#call
     this.#close()
     call?.abort()
+  }
+
+  /** The endpoint answered, or did not: once an attempt, and not at all when the client went away before. */
+  #settled(failed: boolean): void {
+    const { endpoint } = this
+    if (failed) endpoint.failures++
+    if (this.#startedAt !== 0) {
+      const now = performance.now()
+      endpoint.answeredIn(now - this.#startedAt, now)
+    }
+    endpoint.watcher?.ended(endpoint, failed)
   }
 
   #outcome(error: GatewayError | null): void {

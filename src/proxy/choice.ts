@@ -15,9 +15,12 @@ export class Choice {
   #last: Endpoint
   #moves = 0
 
-  /** `first` is the endpoint that the balancer picked. */
-  constructor(upstream: Upstream, first: Endpoint) {
+  readonly #keyFor: (upstream: Upstream) => number
+
+  /** `first` is the endpoint that the balancer picked; `keyFor` gives the hash to balance on. */
+  constructor(upstream: Upstream, first: Endpoint, keyFor: (upstream: Upstream) => number) {
     this.upstream = upstream
+    this.#keyFor = keyFor
     this.#last = first
     this.#passed = new Set([first])
   }
@@ -29,14 +32,15 @@ export class Choice {
   next(): Endpoint | null {
     if (this.exhausted) return null
     const { balancer } = this.upstream
+    const key = this.#keyFor(this.upstream)
     for (let tries = balancer.endpoints.length; tries > 0; tries--) {
-      const picked = balancer.pick(0, this.#last)
+      const picked = balancer.pick(key, this.#last)
       if (picked === null) break
       if (!this.#passed.has(picked)) return this.#take(picked)
     }
     // With uneven weights its order may come back to the same few for long.
     for (const endpoint of balancer.endpoints) {
-      if (endpoint.weight > 0 && !this.#passed.has(endpoint)) return this.#take(endpoint)
+      if (endpoint.share > 0 && !this.#passed.has(endpoint)) return this.#take(endpoint)
     }
     this.exhausted = true
     return this.#last
@@ -48,7 +52,7 @@ export class Choice {
     this.upstream = to
     this.exhausted = false
     this.#passed = new Set()
-    const picked = to.balancer.pick(0, null)
+    const picked = to.balancer.pick(this.#keyFor(to), null)
     return picked === null ? null : this.#take(picked)
   }
 

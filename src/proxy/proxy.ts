@@ -149,7 +149,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   // 5. The balancer picks an endpoint, the attempt phase may refuse. 6. The attempt sends.
   #try(x: Passage): void {
     const upstream = x.upstream
-    const endpoint = upstream === null ? null : upstream.balancer.pick(0, x.endpoint)
+    const endpoint = upstream === null ? null : upstream.balancer.pick(x.snapshot.keyFor(upstream, x), x.endpoint)
     if (upstream === null || endpoint === null) {
       this.fail(x, new GatewayError('SLUICE_NO_ENDPOINT', `upstream ${upstream?.name} has no endpoint`))
       return
@@ -174,7 +174,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
 
   /** A plugin had it otherwise: its own answer, another upstream, or another endpoint. */
   #choose(x: Passage, steps: readonly Step[], upstream: Upstream, said: ReturnType<typeof runAttempt>): void {
-    const choice = new Choice(upstream, x.endpoint!)
+    const choice = new Choice(upstream, x.endpoint!, to => x.snapshot.keyFor(to, x))
     while (said !== 'failed') {
       const moved = x.upstream !== choice.upstream
       if (said === null && !moved) {

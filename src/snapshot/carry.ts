@@ -1,5 +1,7 @@
 // What goes over from one snapshot to the next as the same object: upstreams and plugins whose options did not change.
 
+import type { Registry } from '../discovery/discovery.ts'
+import type { DiscoveryOptions } from '../discovery/options.ts'
 import type { Slot } from '../exchange/slot.ts'
 import type { Plugin, PluginDefinition } from '../pipeline/plugin.ts'
 import type { StoreOptions } from '../store/kinds.ts'
@@ -26,6 +28,12 @@ export interface StoreSite {
   readonly store: CounterStore
   /** Null for the one in memory. */
   readonly options: StoreOptions | null
+}
+
+/** A registry and the options that it was opened with. */
+export interface RegistrySite {
+  readonly registry: Registry
+  readonly options: DiscoveryOptions
 }
 
 /** The identity of a place across reloads. */

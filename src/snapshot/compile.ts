@@ -3,7 +3,9 @@
 import { dirname, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { Config } from '../config/document.ts'
-import { compileCondition } from '../exchange/attribute.ts'
+import { Registry } from '../discovery/discovery.ts'
+import { compileCondition, compileKey } from '../exchange/attribute.ts'
+import type { Exchange } from '../exchange/exchange.ts'
 import { Slot } from '../exchange/slot.ts'
 import { CidrSet } from '../http/cidr.ts'
 import type { Log } from '../log.ts'
@@ -18,8 +20,12 @@ import { MEMORY_STORE } from '../store/kinds.ts'
 import { MemoryStore } from '../store/memory.ts'
 import { RedisStore } from '../store/redis.ts'
 import type { CounterStore } from '../store/store.ts'
+import { BALANCERS } from '../upstream/balance/algorithms.ts'
+import type { MakeBalancer } from '../upstream/balance/balancer.ts'
+import { contained } from '../upstream/balance/user.ts'
+import { isUserBalancer } from '../upstream/options.ts'
 import { Upstream } from '../upstream/upstream.ts'
-import { fingerprint, type PluginSite, type StoreSite, sameUpstream, siteKey } from './carry.ts'
+import { fingerprint, type PluginSite, type RegistrySite, type StoreSite, sameUpstream, siteKey } from './carry.ts'
 import { Snapshot } from './snapshot.ts'
 
 /** Work done in one go before the event loop gets its turn, in milliseconds (PITFALLS 18). */
@@ -76,6 +82,9 @@ class Compiler {
   readonly #freshUpstreams: Upstream[] = []
   readonly #stores = new Map<string, StoreSite>()
   readonly #freshStores: CounterStore[] = []
+  readonly #registries = new Map<string, RegistrySite>()
+  readonly #freshRegistries: Registry[] = []
+  readonly #hashKeys = new Map<string, (x: Exchange) => string>()
   readonly #sites = new Map<string, PluginSite>()
   readonly #freshSites: PluginSite[] = []
   /** Slots in use, by route; null stands for gateway-wide. */
@@ -92,6 +101,7 @@ class Compiler {
 
   async run(): Promise<Compiled> {
     const config = this.#config
+    await this.#openRegistries()
     await this.#compileUpstreams()
     this.#upstreamNames = new Set(this.#upstreams.keys())
     await this.#openStores()
@@ -112,7 +122,16 @@ class Compiler {
       await this.#breathe()
     }
     const trusted = config.trustedProxies.length === 0 ? null : new CidrSet(config.trustedProxies)
-    const snapshot = new Snapshot(config, builder.build(), this.#upstreams, trusted, this.#sites, this.#stores)
+    const snapshot = new Snapshot(
+      config,
+      builder.build(),
+      this.#upstreams,
+      trusted,
+      this.#sites,
+      this.#stores,
+      this.#registries,
+      this.#hashKeys,
+    )
     return { snapshot, commit: () => this.#commit(snapshot), discard: () => this.discard() }
   }
 
@@ -123,15 +142,42 @@ class Compiler {
     this.#sliceEnd = performance.now() + SLICE
   }
 
-  async #compileUpstreams(): Promise<void> {
-    for (const [name, options] of Object.entries(this.#config.upstreams)) {
-      const before = this.#previous?.upstreams.get(name)
-      const pathOf = (path: string) => resolve(this.#baseDir, path)
+  async #openRegistries(): Promise<void> {
+    const { stateDir = null, discovery } = this.#config
+    const same = this.#previous?.config.stateDir === this.#config.stateDir
+    for (const [name, options] of Object.entries(discovery)) {
+      const before = same ? this.#previous?.registries.get(name) : undefined
+      if (before !== undefined && fingerprint(before.options) === fingerprint(options)) {
+        this.#registries.set(name, before)
+        continue
+      }
       try {
-        if (before !== undefined && sameUpstream(before, options) && before.certificatesCurrent(pathOf)) {
+        const context = { baseDir: this.#baseDir, stateDir, log: this.#context.log }
+        const registry = await Registry.open(name, options, context)
+        this.#registries.set(name, { registry, options })
+        this.#freshRegistries.push(registry)
+      } catch (error) {
+        throw new CompileError(['discovery', name], `the registry cannot be used: ${(error as Error).message}`)
+      }
+    }
+  }
+
+  async #compileUpstreams(): Promise<void> {
+    const { log } = this.#context
+    const pathOf = (path: string) => resolve(this.#baseDir, path)
+    for (const [name, options] of Object.entries(this.#config.upstreams)) {
+      const { discover, balance, hashOn } = options
+      const before = this.#previous?.upstreams.get(name)
+      const poller =
+        discover === undefined ? null : this.#registries.get(discover.from)!.registry.watch(discover.service)
+      if (balance === 'ring-hash' || hashOn !== undefined) this.#hashKeys.set(name, compileKey(hashOn ?? 'client.ip'))
+      const makeBalancer = await this.#balancer(name, balance)
+      try {
+        const same = before !== undefined && before.poller === poller && sameUpstream(before, options)
+        if (same && !isUserBalancer(balance) && before.certificatesCurrent(pathOf)) {
           this.#upstreams.set(name, before)
         } else {
-          const upstream = new Upstream(name, options, pathOf)
+          const upstream = new Upstream(name, options, { resolve: pathOf, makeBalancer, poller, log })
           this.#upstreams.set(name, upstream)
           this.#freshUpstreams.push(upstream)
         }
@@ -142,6 +188,20 @@ class Compiler {
         )
       }
       await this.#breathe()
+    }
+    // A service that is asked for the first time: its endpoints first, then the requests.
+    await Promise.all(Array.from(this.#upstreams.values(), upstream => upstream.poller?.ready))
+  }
+
+  async #balancer(upstream: string, name: string): Promise<MakeBalancer> {
+    if (!isUserBalancer(name)) return BALANCERS[name as keyof typeof BALANCERS]
+    try {
+      const definition = await this.#context.catalog.loadBalancer(name, this.#baseDir)
+      return contained(definition, error =>
+        this.#context.log.error('a balancer failed', { upstream, balancer: name, error: (error as Error).message }),
+      )
+    } catch (error) {
+      throw new CompileError(['upstreams', upstream, 'balance'], (error as Error).message)
     }
   }
 
@@ -291,6 +351,8 @@ class Compiler {
     for (const upstream of previous.upstreams.values()) {
       if (this.#upstreams.get(upstream.name) !== upstream) upstream.close()
     }
+    for (const [name, site] of previous.registries) if (this.#registries.get(name) !== site) site.registry.close()
+    for (const { registry } of this.#registries.values()) registry.sweep()
     const gone = [...previous.sites.values()].filter(site => this.#sites.get(site.key) !== site)
     // Requests that began under the old snapshot still run through its plugins. The closure must keep no compiler.
     const { log } = this.#context
@@ -303,6 +365,8 @@ class Compiler {
 
   discard(): void {
     for (const upstream of this.#freshUpstreams) upstream.close()
+    for (const registry of this.#freshRegistries) registry.close()
+    for (const { registry } of this.#registries.values()) registry.sweep()
     closeSites(this.#freshSites, this.#context.log)
     for (const store of this.#freshStores) store.close()
   }

@@ -1,11 +1,12 @@
 // One immutable compiled configuration: what an exchange sees from its first byte to its last.
 import type { Config } from '../config/document.ts'
-import type { ExchangeWorld } from '../exchange/exchange.ts'
+import type { Exchange, ExchangeWorld } from '../exchange/exchange.ts'
+import { murmur3 } from '../hash.ts'
 import type { CidrSet } from '../http/cidr.ts'
 import type { Route } from '../route/route.ts'
 import type { RouteTable } from '../route/table.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import type { PluginSite, StoreSite } from './carry.ts'
+import type { PluginSite, RegistrySite, StoreSite } from './carry.ts'
 
 /** See the head of this file. Made by snapshot/compile.ts, swapped in by one assignment. */
 export class Snapshot implements ExchangeWorld {
@@ -17,6 +18,10 @@ export class Snapshot implements ExchangeWorld {
   readonly sites: ReadonlyMap<string, PluginSite>
   /** The stores by name, for the same. */
   readonly stores: ReadonlyMap<string, StoreSite>
+  /** The registries by name, for the same. */
+  readonly registries: ReadonlyMap<string, RegistrySite>
+  /** What an upstream's balancer goes by, by the name of the upstream; for those alone that go by something. */
+  readonly hashKeys: ReadonlyMap<string, (x: Exchange) => string>
   /** Exchanges that began under it and are not over. */
   inFlight = 0
   readonly #tenure = new Tenure()
@@ -28,6 +33,8 @@ export class Snapshot implements ExchangeWorld {
     trusted: CidrSet | null,
     sites: ReadonlyMap<string, PluginSite>,
     stores: ReadonlyMap<string, StoreSite>,
+    registries: ReadonlyMap<string, RegistrySite> = new Map(),
+    hashKeys: ReadonlyMap<string, (x: Exchange) => string> = new Map(),
   ) {
     this.config = config
     this.table = table
@@ -35,6 +42,8 @@ export class Snapshot implements ExchangeWorld {
     this.trusted = trusted
     this.sites = sites
     this.stores = stores
+    this.registries = registries
+    this.hashKeys = hashKeys
   }
 
   /**
@@ -43,6 +52,13 @@ export class Snapshot implements ExchangeWorld {
    */
   retire(successor: Snapshot | null, idle: () => void): void {
     this.#tenure.end(this.inFlight > 0, successor === null ? null : successor.#tenure, idle)
+  }
+
+  /** What the balancer of an upstream goes by: a hash of what `hashOn` names, 0 where nothing is asked for. */
+  keyFor(upstream: Upstream, x: Exchange): number {
+    if (this.hashKeys.size === 0) return 0
+    const keyOf = this.hashKeys.get(upstream.name)
+    return keyOf === undefined ? 0 : murmur3(keyOf(x), 0)
   }
 
   /** One exchange is over. */

@@ -2,19 +2,14 @@
 import { z } from 'zod'
 import { type EndpointAddress, parseEndpoint } from '../http/address.ts'
 import { duration, TOKEN } from '../units.ts'
+import { healthOptions } from './health/options.ts'
 
-/** The balancers of this version by name; upstream/balance holds one file for each. */
-export const AVAILABLE_BALANCERS = ['round-robin', 'random'] as const
+/** The balancers by name; upstream/balance holds one file for each. */
+export const BALANCER_NAMES = ['round-robin', 'least-request', 'peak-ewma', 'ring-hash', 'random'] as const
 
-/** All that the contract names. Asking for one that is not there yet is told as such, and not as a typo. */
-const PLANNED_BALANCERS = ['least-request', 'peak-ewma', 'ring-hash']
-
-/** Options of an upstream that this version does not have yet, and what to say of them. */
-export const UPCOMING_UPSTREAM_OPTIONS: Readonly<Record<string, string>> = {
-  discover: 'discovery is not available in this version; list the endpoints',
-  hashOn: 'ring-hash and its hashOn are not available in this version',
-  health: 'health checks are not available in this version',
-  slowStart: 'slow start is not available in this version',
+/** True for a balancer that is a module beside the YAML file. */
+export function isUserBalancer(name: string): boolean {
+  return name.startsWith('./')
 }
 
 const address = z
@@ -68,6 +63,19 @@ const tls = z
     error: 'cert and key belong together: give both or neither',
   })
 
+const discover = z.strictObject({
+  from: z.string().min(1).describe('Name of a registry under `discovery:`.'),
+  service: z.string().min(1).max(512).describe('What the registry calls the service.'),
+  labels: z
+    .record(z.string(), z.string({ error: 'a label is text; put numbers in quotes' }))
+    .default({})
+    .describe('Labels that an instance must have to be taken.'),
+  port: z
+    .union([z.int().min(1).max(65_535), z.string().min(1)], { error: 'a port, or the name of one, is due' })
+    .optional()
+    .describe("Port of every instance, or its name; without it the registry's."),
+})
+
 /** One entry under `upstreams:`. */
 export const upstreamOptions = z
   .strictObject({
@@ -81,18 +89,24 @@ export const upstreamOptions = z
           else context.addIssue({ code: 'custom', message: `is the same address as endpoints[${first}]`, path: [i] })
         })
       })
+      .optional()
       .describe('Where the service runs: host:port, or a map with address, weight and labels.'),
+    discover: discover.optional().describe('Where a registry says that the service runs; instead of `endpoints`.'),
     scheme: z.enum(['http', 'https']).default('http').describe('How to talk to the endpoints.'),
     tls: tls.optional().describe('How to trust the endpoints; for scheme https.'),
     balance: z
-      .enum(AVAILABLE_BALANCERS, {
-        error: issue =>
-          PLANNED_BALANCERS.includes(issue.input as string)
-            ? `${JSON.stringify(issue.input)} is not available in this version; use ${AVAILABLE_BALANCERS.join(' or ')}`
-            : undefined,
+      .union([z.enum(BALANCER_NAMES), z.string().regex(/^\.\/./)], {
+        error: `${BALANCER_NAMES.join(', ')} or a module such as ./sticky.ts is due`,
       })
       .default('round-robin')
-      .describe('How an endpoint is picked: round-robin (smooth, weighted) or random (weighted).'),
+      .describe(
+        'How an endpoint is picked: round-robin (smooth, weighted), least-request (two choices), peak-ewma (latency), ring-hash (by `hashOn`), random (weighted), or a module beside the YAML file.',
+      ),
+    hashOn: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Attribute that ring-hash goes by, such as client.ip (its default), header.x-user or cookie.id.'),
     host: z
       .string()
       .regex(/^[^\s/?#@\\]+$/, { error: 'pass, endpoint or a literal host is due', abort: true })
@@ -117,8 +131,16 @@ export const upstreamOptions = z
       })
       .prefault({})
       .describe('How long the endpoints may take.'),
+    health: healthOptions.optional().describe('How endpoints that do not work are found and left out.'),
+    slowStart: duration().prefault('0s').describe('How long an endpoint that comes (back) takes to its full share.'),
   })
   .superRefine((given, context) => {
+    if ((given.endpoints === undefined) === (given.discover === undefined)) {
+      context.addIssue({ code: 'custom', message: 'either endpoints or discover is due' })
+    }
+    if (given.hashOn !== undefined && given.balance !== 'ring-hash' && !isUserBalancer(given.balance)) {
+      context.addIssue({ code: 'custom', message: 'needs `balance: ring-hash`', path: ['hashOn'] })
+    }
     if (given.tls !== undefined && given.scheme === 'http') {
       context.addIssue({ code: 'custom', message: 'tls needs `scheme: https`', path: ['tls'] })
     }

@@ -1,71 +1,201 @@
-// A named group of endpoints with its balancer and its settings.
-
+// A named group of endpoints with its balancer, its health and its settings.
+import { wheel } from '../clock.ts'
+import type { Poller } from '../discovery/poller.ts'
+import { select } from '../discovery/select.ts'
 import type { EndpointFacts } from '../http/address.ts'
-import { BALANCERS } from './balance/algorithms.ts'
-import type { Balancer } from './balance/balancer.ts'
+import type { Log } from '../log.ts'
+import type { Balancer, MakeBalancer } from './balance/balancer.ts'
 import { Endpoint } from './endpoint.ts'
+import { ActiveHealth } from './health/active.ts'
+import type { ActiveState } from './health/health.ts'
+import { PassiveHealth } from './health/passive.ts'
 import type { UpstreamOptions } from './options.ts'
+import { SlowStart } from './slow-start.ts'
 import { Http1Pool, readTlsFile } from './transport/pool.ts'
 import type { TransportOptions, TransportTls } from './transport/transport.ts'
+
+/** What an upstream is made of beside its options. */
+export interface UpstreamParts {
+  /** Finds the file that a path in the options means. */
+  readonly resolve: (path: string) => string
+  readonly makeBalancer: MakeBalancer
+  /** Finds the endpoints; null for those that stand in the options. */
+  readonly poller: Poller | null
+  readonly log: Log
+}
+
+/** Up to so many endpoints each change is dealt with at once. */
+const SMALL = 64
 
 /** Lives across reloads for as long as its options stay the same. */
 export class Upstream {
   readonly name: string
   options: UpstreamOptions
-  /** Swapped by one assignment when the endpoints change. */
+  /** All endpoints, those included that are not used for now. */
+  endpoints: readonly Endpoint[] = []
+  /** Swapped by one assignment when the endpoints, their shares or their health change. */
   balancer: Balancer
-  /** True while some endpoint may be picked. Settled whenever the endpoints change, so that asking costs nothing. */
-  available: boolean
+  /** True while some endpoint is healthy. Settled whenever that may change, so that asking costs nothing. */
+  available = false
+  /** True while so few endpoints are healthy that all are used. */
+  panic = false
+  /** Where the endpoints come from; null for the options. */
+  readonly poller: Poller | null
+  readonly #makeBalancer: MakeBalancer
   readonly #transport: TransportOptions
+  readonly #log: Log
+  readonly #active: ActiveHealth | null
+  readonly #passive: PassiveHealth | null
+  readonly #slowStart: SlowStart
+  readonly #unsubscribe: () => void
+  /** False until the first endpoints are known: those all begin at once, and slowly to nobody's good. */
+  #warm = false
+  #pending: NodeJS.Immediate | null = null
 
   /** Throws when a certificate file cannot be read: security that cannot be had must not be left out. */
-  constructor(name: string, options: UpstreamOptions, tlsDir: (path: string) => string) {
+  constructor(name: string, options: UpstreamOptions, { resolve, makeBalancer, poller, log }: UpstreamParts) {
     this.name = name
     this.options = options
-    this.#transport = {
-      scheme: options.scheme,
-      tls: options.scheme === 'https' ? loadTls(options.tls, tlsDir) : null,
-      connections: options.connections,
-      timeouts: options.timeouts,
-    }
-    this.balancer = BALANCERS[options.balance](options.endpoints.map(facts => this.#endpoint(facts)))
-    this.available = anyUsable(this.balancer)
+    this.poller = poller
+    this.#makeBalancer = makeBalancer
+    this.#log = log
+    const { scheme, connections, timeouts, health, host } = options
+    const tls = scheme === 'https' ? loadTls(options.tls, resolve) : null
+    this.#transport = { scheme, tls, connections, timeouts }
+    const probeHost = host === 'pass' || host === 'endpoint' ? null : host
+    this.#active =
+      health?.active === undefined
+        ? null
+        : new ActiveHealth(health.active, { scheme, tls, host: probeHost }, this, wheel)
+    this.#passive = health?.passive === undefined ? null : new PassiveHealth(health.passive, this, wheel)
+    this.#slowStart = new SlowStart(options.slowStart, () => this.#rebuild(), wheel)
+    this.balancer = makeBalancer([], null)
+    this.#unsubscribe = poller === null ? () => {} : poller.subscribe(() => this.#discovered())
+    if (poller === null) this.update(options.endpoints ?? [])
+    else this.#discovered()
   }
 
   /** False when a certificate file was renewed since it was read. Throws when one can no longer be read. */
-  certificatesCurrent(tlsDir: (path: string) => string): boolean {
+  certificatesCurrent(resolve: (path: string) => string): boolean {
     if (this.options.scheme !== 'https') return true
-    return JSON.stringify(loadTls(this.options.tls, tlsDir)) === JSON.stringify(this.#transport.tls)
+    return JSON.stringify(loadTls(this.options.tls, resolve)) === JSON.stringify(this.#transport.tls)
   }
 
   /** Take over options that differ in nothing but their endpoints. */
   reconfigure(options: UpstreamOptions): void {
     const before = this.options.endpoints
     this.options = options
-    if (JSON.stringify(before) !== JSON.stringify(options.endpoints)) this.update(options.endpoints)
+    if (this.poller === null && JSON.stringify(before) !== JSON.stringify(options.endpoints))
+      this.update(options.endpoints ?? [])
   }
 
-  /** Set the endpoints: those known before keep their connections and numbers, those gone finish what they have. */
-  update(endpoints: readonly EndpointFacts[]): void {
-    const known = new Map(this.balancer.endpoints.map(endpoint => [endpoint.address, endpoint]))
+  #discovered(): void {
+    const poller = this.poller
+    if (poller?.known) this.update(select(poller.instances, this.options.discover!))
+  }
+
+  /**
+   * Set the endpoints: those known before keep their connections, numbers and health, those gone finish what they have.
+   */
+  update(facts: readonly EndpointFacts[]): void {
+    const known = new Map(this.endpoints.map(endpoint => [endpoint.address, endpoint]))
     const next: Endpoint[] = []
-    for (const facts of endpoints) {
-      const kept = known.get(facts.address)
-      if (kept === undefined) next.push(this.#endpoint(facts))
-      else {
-        known.delete(facts.address)
-        kept.weight = facts.weight
-        kept.labels = facts.labels
-        next.push(kept)
+    const fresh: Endpoint[] = []
+    for (const one of facts) {
+      const kept = known.get(one.address)
+      if (kept === undefined) {
+        const endpoint = new Endpoint(one, new Http1Pool(one.host, one.port, this.#transport), this.#passive)
+        next.push(endpoint)
+        fresh.push(endpoint)
+        continue
       }
+      known.delete(one.address)
+      kept.weight = one.weight
+      kept.labels = one.labels
+      this.#slowStart.apply(kept)
+      next.push(kept)
     }
-    this.balancer = BALANCERS[this.options.balance](next)
-    this.available = anyUsable(this.balancer)
+    this.endpoints = next
+    for (const endpoint of fresh) {
+      if (this.#warm) this.#slowStart.begin(endpoint)
+      this.#active?.watch(endpoint)
+    }
+    for (const gone of known.values()) {
+      this.#active?.forget(gone)
+      this.#passive?.forget(gone)
+      this.#slowStart.forget(gone)
+    }
+    this.#warm ||= next.length > 0
+    this.#rebuild()
+    // Last: no attempt begins there any more.
     for (const gone of known.values()) gone.pool.close()
   }
 
-  #endpoint(facts: EndpointFacts): Endpoint {
-    return new Endpoint(facts, new Http1Pool(facts.host, facts.port, this.#transport))
+  /** Deal anew among those that may be used. */
+  #rebuild(): void {
+    const open = this.endpoints.filter(endpoint => endpoint.weight > 0)
+    const healthy = open.filter(endpoint => endpoint.health.usable)
+    const panicBelow = this.options.health?.panicBelow ?? 0
+    const panic = healthy.length < panicBelow * open.length
+    if (panic !== this.panic) {
+      this.panic = panic
+      const fields = { upstream: this.name, healthy: healthy.length, endpoints: open.length }
+      if (panic) this.#log.warn('too few endpoints are healthy: all are used', fields)
+      else this.#log.info('enough endpoints are healthy again', fields)
+    }
+    this.available = healthy.length > 0
+    this.balancer = this.#makeBalancer(panic ? open : healthy, this.balancer)
+  }
+
+  /** Deal anew soon: of a large set many may change at once. */
+  #rebuildSoon(): void {
+    if (this.endpoints.length <= SMALL) this.#rebuild()
+    else
+      this.#pending ??= setImmediate(() => {
+        this.#pending = null
+        this.#rebuild()
+      })
+  }
+
+  /** See ActiveOwner. */
+  probed(endpoint: Endpoint, before: ActiveState): void {
+    const { active, reason, usable } = endpoint.health
+    const fields = { upstream: this.name, endpoint: endpoint.address }
+    if (active === 'unhealthy') {
+      this.#log.warn('an endpoint is unhealthy', { ...fields, reason })
+      this.#slowStart.forget(endpoint)
+      this.#rebuildSoon()
+      return
+    }
+    // It was in use before its first probe as well.
+    if (before === 'unknown') return
+    this.#log.info('an endpoint is healthy again', fields)
+    if (usable) this.#comesBack(endpoint)
+  }
+
+  /** See ActiveOwner. */
+  proven(endpoint: Endpoint): void {
+    this.#passive?.proven(endpoint)
+  }
+
+  /** See PassiveOwner. */
+  ejected(endpoint: Endpoint): void {
+    const { reason } = endpoint.health
+    this.#log.warn('an endpoint was ejected', { upstream: this.name, endpoint: endpoint.address, reason })
+    this.#slowStart.forget(endpoint)
+    this.#rebuildSoon()
+  }
+
+  /** See PassiveOwner. */
+  returned(endpoint: Endpoint): void {
+    this.#log.info('an ejected endpoint is used again', { upstream: this.name, endpoint: endpoint.address })
+    if (endpoint.health.usable) this.#comesBack(endpoint)
+  }
+
+  #comesBack(endpoint: Endpoint): void {
+    // In panic it was used all the time.
+    if (!this.panic) this.#slowStart.begin(endpoint)
+    this.#rebuildSoon()
   }
 
   /** The Host field for an attempt: the client's, the endpoint's or a literal. */
@@ -75,14 +205,15 @@ export class Upstream {
     return host === 'endpoint' ? endpoint.address : host
   }
 
-  /** Let go of all connections; requests in flight finish. */
+  /** Let go of all connections, probes and timers; requests in flight finish. */
   close(): void {
-    for (const endpoint of this.balancer.endpoints) endpoint.pool.close()
+    this.#unsubscribe()
+    if (this.#pending !== null) clearImmediate(this.#pending)
+    this.#active?.close()
+    this.#passive?.close()
+    this.#slowStart.close()
+    for (const endpoint of this.endpoints) endpoint.pool.close()
   }
-}
-
-function anyUsable({ endpoints }: Balancer): boolean {
-  return endpoints.some(endpoint => endpoint.weight > 0)
 }
 
 function loadTls(options: UpstreamOptions['tls'], resolve: (path: string) => string): TransportTls {

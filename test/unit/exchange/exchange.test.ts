@@ -3,6 +3,8 @@ import t from 'tap'
 import { uuidV7 } from '../../../src/exchange/exchange.ts'
 import { Slot } from '../../../src/exchange/slot.ts'
 import { CidrSet } from '../../../src/http/cidr.ts'
+import { createLog } from '../../../src/log.ts'
+import { BALANCERS } from '../../../src/upstream/balance/algorithms.ts'
 import { Upstream } from '../../../src/upstream/upstream.ts'
 import { exchange } from '../../support/exchange.ts'
 import { requestHead } from '../../support/request-head.ts'
@@ -78,8 +80,15 @@ t.test('another upstream', async t => {
     ...{ scheme: 'http', balance: 'round-robin', host: 'pass', endpoints: [] },
     connections: { max: 1, pending: 1, idle: 1 },
     timeouts: { connect: 1, response: 1, idle: 1 },
+    slowStart: 0,
   }
-  const beta = new Upstream('beta', options as never, path => path)
+  const parts = {
+    resolve: (path: string) => path,
+    makeBalancer: BALANCERS.random,
+    poller: null,
+    log: createLog('silent'),
+  }
+  const beta = new Upstream('beta', options as never, parts)
   const x = exchange(requestHead('GET', 'h', '/'), { upstreams: new Map([['beta', beta]]), trusted: null })
   t.notOk(x.routeTo('gamma'))
   t.notOk(x.routeTo('__proto__'))

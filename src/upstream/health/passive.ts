@@ -1,0 +1,107 @@
+// Passive health: an endpoint whose requests fail is left out for a while, longer each time, and never too many at once.
+import { Timer, type Wheel } from '../../clock.ts'
+import type { Endpoint } from '../endpoint.ts'
+import type { PassiveOptions } from './options.ts'
+
+/** What passive health tells its upstream. */
+export interface PassiveOwner {
+  readonly endpoints: readonly Endpoint[]
+  /** An endpoint was ejected, or comes back. */
+  ejected(endpoint: Endpoint): void
+  returned(endpoint: Endpoint): void
+}
+
+/**
+ * Watches the outcome of every request to the endpoints of one upstream. The rules are those of Envoy's outlier
+ * detection (consecutive failures, failure share, ejection times that grow, a bound on how many), decided at each
+ * outcome instead of in sweeps.
+ */
+export class PassiveHealth {
+  readonly #options: PassiveOptions
+  readonly #owner: PassiveOwner
+  readonly #wheel: Wheel
+  readonly #timers = new Map<Endpoint, Timer>()
+
+  constructor(options: PassiveOptions, owner: PassiveOwner, wheel: Wheel) {
+    this.#options = options
+    this.#owner = owner
+    this.#wheel = wheel
+  }
+
+  /** A request came to an end: `failed` when there was no answer, or one with a 5xx. Called by the attempt. */
+  ended(endpoint: Endpoint, failed: boolean): void {
+    const { health } = endpoint
+    const { consecutiveFailures, failureShare } = this.#options
+    if (failed) health.consecutiveFailures++
+    else health.consecutiveFailures = 0
+    const byShare = failureShare !== undefined && this.#count(endpoint, failed, failureShare)
+    if (health.ejectedUntil !== 0) return
+    if (health.consecutiveFailures >= consecutiveFailures)
+      this.#eject(endpoint, `${consecutiveFailures} failures in a row`)
+    else if (byShare) this.#eject(endpoint, `${health.windowFailures} of ${health.windowRequests} requests failed`)
+  }
+
+  /** True when the window's share of failures is too large. */
+  #count({ health }: Endpoint, failed: boolean, share: number): boolean {
+    const now = this.#wheel.time()
+    if (now - health.windowStart >= this.#options.window) {
+      health.windowStart = now
+      health.windowRequests = 0
+      health.windowFailures = 0
+    }
+    health.windowRequests++
+    if (failed) health.windowFailures++
+    return (
+      failed &&
+      health.windowRequests >= this.#options.minRequests &&
+      health.windowFailures >= share * health.windowRequests
+    )
+  }
+
+  #eject(endpoint: Endpoint, reason: string): void {
+    const { ejectFor, maxEjectFor, maxEjected } = this.#options
+    const { endpoints } = this.#owner
+    const ejected = endpoints.filter(other => other.health.ejectedUntil !== 0).length
+    if (ejected >= Math.max(1, Math.floor(maxEjected * endpoints.length))) return
+    const { health } = endpoint
+    const now = this.#wheel.time()
+    // Time without an ejection is forgiveness: one is forgotten for each `ejectFor` that went well.
+    const forgiven = health.ejections === 0 ? 0 : Math.floor((now - health.returnedAt) / ejectFor)
+    health.ejections = Math.max(0, health.ejections - forgiven) + 1
+    const length = Math.min(maxEjectFor, ejectFor * health.ejections)
+    health.ejectedUntil = now + length
+    health.ejectedFor = reason
+    const timer = new Timer(this.#wheel, () => this.#return(endpoint))
+    timer.set(length)
+    this.#timers.set(endpoint, timer)
+    this.#owner.ejected(endpoint)
+  }
+
+  /** An active probe succeeded: whatever was held against the endpoint is over. */
+  proven(endpoint: Endpoint): void {
+    if (endpoint.health.ejectedUntil !== 0) this.#return(endpoint)
+  }
+
+  #return(endpoint: Endpoint): void {
+    const { health } = endpoint
+    this.#timers.get(endpoint)?.remove()
+    this.#timers.delete(endpoint)
+    health.ejectedUntil = 0
+    health.returnedAt = this.#wheel.time()
+    health.consecutiveFailures = 0
+    health.windowRequests = 0
+    health.windowFailures = 0
+    this.#owner.returned(endpoint)
+  }
+
+  /** The endpoint is no longer part of the upstream. */
+  forget(endpoint: Endpoint): void {
+    this.#timers.get(endpoint)?.remove()
+    this.#timers.delete(endpoint)
+  }
+
+  close(): void {
+    for (const timer of this.#timers.values()) timer.remove()
+    this.#timers.clear()
+  }
+}
