@@ -123,7 +123,8 @@ export class HttpRegistry {
         ...(body !== undefined && { body: JSON.stringify(body) }),
       })
       if (response.statusCode >= 200 && response.statusCode < 300) return response
-      response.body.destroy()
+      // Destroying tells of an error; without a listener it would end the process.
+      response.body.on('error', () => {}).destroy()
       throw new AnswerError(`answered ${response.statusCode}`, response.statusCode)
     } catch (error) {
       // Another of several servers may know better; the next question goes there.
