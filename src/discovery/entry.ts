@@ -1,0 +1,72 @@
+// One instance as people and programs write it down: `host:port`, or a map with address, port, weight and labels.
+import { type EndpointAddress, joinAddress, parseEndpoint } from '../http/address.ts'
+import type { Log } from '../log.ts'
+import { asLabels, asMap } from './ask.ts'
+import type { Instance } from './provider.ts'
+
+/** Largest weight that an upstream takes. */
+const MAX_WEIGHT = 1_000_000
+/** So many faults are named in one line of the log. */
+const NAMED = 5
+
+/** What was read of one service. */
+export interface Reading {
+  readonly instances: readonly Instance[]
+  /** What had to be left out and why, one text each, fit for a log. */
+  readonly leftOut: readonly string[]
+}
+
+/** One entry; a string says what is wrong with it. A map's `address` holds the port, unless `port` stands beside it. */
+export function readEntry(value: unknown): Instance | string {
+  if (typeof value === 'string') return instanceAt(parseEndpoint(value.trim()), 1, {})
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'is neither host:port nor a map'
+  const { address, port, weight = 1, labels } = asMap(value)
+  if (typeof address !== 'string') return 'has no address'
+  if (typeof weight !== 'number' || !(weight >= 0 && weight <= MAX_WEIGHT))
+    return `has a weight that is no number between 0 and ${MAX_WEIGHT}`
+  if (port === undefined || port === null) return instanceAt(parseEndpoint(address), weight, labels)
+  if (!isPort(port)) return 'has a port that is no number between 1 and 65535'
+  return instanceAt(joinAddress(address, port), weight, labels)
+}
+
+/** True for numbers that an instance may listen at. */
+export function isPort(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65535
+}
+
+function instanceAt(at: EndpointAddress | string, weight: number, labels: unknown): Instance | string {
+  if (typeof at === 'string') return at
+  return { host: at.host, port: at.port, weight, labels: asLabels(labels) }
+}
+
+/** Tells the log what had to be left out of answers: when that changes, not at every poll. */
+export class LeftOut {
+  readonly #registry: string
+  readonly #log: Log
+  /** By service. */
+  readonly #told = new Map<string, string>()
+
+  constructor(registry: string, log: Log) {
+    this.#registry = registry
+    this.#log = log
+  }
+
+  tell(service: string, leftOut: readonly string[]): void {
+    if (leftOut.length === 0) {
+      this.#told.delete(service)
+      return
+    }
+    const text = leftOut
+      .slice(0, NAMED)
+      .map(fault => fault.slice(0, 200))
+      .join('; ')
+    if (this.#told.get(service) === text) return
+    this.#told.set(service, text)
+    this.#log.warn('discovery told entries that cannot be read', {
+      registry: this.#registry,
+      service,
+      count: leftOut.length,
+      leftOut: text,
+    })
+  }
+}

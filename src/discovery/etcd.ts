@@ -1,0 +1,239 @@
+// etcd: the keys under a prefix over the v3 JSON gateway, with a streaming watch that says when to read them again.
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { AnswerError, type AskTls, asList, asMap, HttpRegistry, parseJson } from './ask.ts'
+import { LeftOut, type Reading, readEntry } from './entry.ts'
+import {
+  type DiscoveryProvider,
+  defineProvider,
+  type Found,
+  type Instance,
+  type ProviderContext,
+  WAIT,
+} from './provider.ts'
+
+const address = z.url({ protocol: /^https?$/, error: 'a URL is due, such as http://127.0.0.1:2379' })
+const pem = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)
+
+/** Options of `kind: etcd`. */
+export const etcdOptions = z
+  .strictObject({
+    address: z
+      .union([address, z.array(address).min(1)], { error: 'a URL, or a list of them, is due' })
+      .transform(given => (typeof given === 'string' ? [given] : given))
+      .describe('URL of etcd, or a list of its members, tried in turn when one does not answer.'),
+    prefix: z
+      .string()
+      .min(1)
+      .default('/services/')
+      .describe('What keys begin with: PREFIX + service + `/` + anything.'),
+    user: z.string().min(1).optional().describe('Name to log in with; needs `password`.'),
+    password: z.string().min(1).optional().describe('Password of `user`.'),
+    tls: z
+      .strictObject({
+        ca: pem('PEM file with the authorities to trust instead of the usual ones.'),
+        cert: pem('PEM file with the certificate to show to etcd; needs `key`.'),
+        key: pem('PEM file with the private key of `cert`.'),
+        verify: z.boolean().default(true).describe('Check the certificate of etcd. Turn it off in tests only.'),
+      })
+      .refine(given => (given.cert === undefined) === (given.key === undefined), {
+        error: 'cert and key belong together: give both or neither',
+      })
+      .optional()
+      .describe('TLS towards etcd, for https addresses.'),
+  })
+  .refine(given => (given.user === undefined) === (given.password === undefined), {
+    error: 'user and password belong together: give both or neither',
+  })
+
+/** The keys of a service as etcd asks for them: base64 of the first one and of the one behind the last. */
+export interface KeyRange {
+  readonly key: string
+  readonly range_end: string
+}
+
+/** All keys that begin with `prefix`: up to the prefix with its last byte raised; bytes that cannot be raised fall away. */
+export function prefixRange(prefix: string | Uint8Array): KeyRange {
+  const first = Buffer.from(prefix as string)
+  let length = first.length
+  while (length > 0 && first[length - 1] === 0xff) length--
+  // Nothing left to raise: a zero byte means "to the end of all keys".
+  const end = length === 0 ? Buffer.from([0]) : Buffer.from(first.subarray(0, length))
+  if (length > 0) end[length - 1]!++
+  return { key: first.toString('base64'), range_end: end.toString('base64') }
+}
+
+/** An answer to a range: the instances, and where the registry stood. Throws AnswerError. */
+export function parseRange(answer: unknown, prefix: string): Reading & { readonly cursor: string } {
+  const { header, kvs } = asMap(answer)
+  const instances: Instance[] = []
+  const leftOut: string[] = []
+  // A range without keys is told without the list.
+  for (const pair of kvs === undefined || kvs === null ? [] : asList(kvs, 'kvs')) {
+    const { key, value } = asMap(pair)
+    const id = typeof key === 'string' ? Buffer.from(key, 'base64').toString('utf8') : ''
+    const entry = readValue(typeof value === 'string' ? Buffer.from(value, 'base64').toString('utf8') : '')
+    if (typeof entry === 'string') leftOut.push(`${id.startsWith(prefix) ? id.slice(prefix.length) : id} ${entry}`)
+    else instances.push(entry)
+  }
+  const { cluster_id: cluster, revision } = asMap(header)
+  return { instances, leftOut, cursor: `${wholeNumber(revision, 'revision')}/${String(cluster ?? '')}` }
+}
+
+/** A value: `host:port`, JSON as our own entries are, or JSON as etcd's Go client writes it (`Addr`, `Metadata`). */
+function readValue(text: string): Instance | string {
+  if (!text.trimStart().startsWith('{')) return readEntry(text)
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return 'is no JSON'
+  }
+  const { address, Addr, Metadata } = asMap(value)
+  return address === undefined && Addr !== undefined ? readEntry({ address: Addr, labels: Metadata }) : readEntry(value)
+}
+
+/** int64 comes as text, for want of such numbers in JSON. */
+function wholeNumber(value: unknown, what: string): bigint {
+  if (typeof value === 'string' && /^\d{1,19}$/.test(value)) return BigInt(value)
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return BigInt(value)
+  throw new AnswerError(`etcd told no ${what}`)
+}
+
+/**
+ * True when a message of the watch means that the keys must be read: something changed, the revision that was asked
+ * for is gone (compacted), or this is an etcd that knows less than `cursor` or is another one: begun anew, it would
+ * keep silent until it comes to that revision again. Throws AnswerError when the watch is refused.
+ */
+export function isNews(message: unknown, cursor: string): boolean {
+  const { result, error } = asMap(message)
+  if (error !== undefined) throw new AnswerError(`etcd ends the watch: ${reason(asMap(error)['message'])}`)
+  const { header, created, canceled, compact_revision: compacted, cancel_reason: why, events } = asMap(result)
+  if (compacted !== undefined && wholeNumber(compacted, 'compact_revision') > 0n) return true
+  if (canceled === true) throw new AnswerError(`etcd refuses the watch: ${reason(why)}`, 403)
+  if (Array.isArray(events) && events.length > 0) return true
+  if (created !== true) return false
+  const [revision, cluster] = cursor.split('/') as [string, string]
+  const { cluster_id: now, revision: at } = asMap(header)
+  return wholeNumber(at, 'revision') < BigInt(revision) || String(now ?? '') !== cluster
+}
+
+function reason(value: unknown): string {
+  return typeof value === 'string' && value !== '' ? value.slice(0, 200) : 'it says no reason'
+}
+
+type Options = z.output<typeof etcdOptions>
+
+class Etcd implements DiscoveryProvider {
+  readonly #registry: HttpRegistry
+  readonly #options: Options
+  readonly #leftOut: LeftOut
+  /** Of the last login; null when there was none, or when it is refused by now. */
+  #token: string | null = null
+
+  constructor(options: Options, tls: AskTls, { name, log }: ProviderContext) {
+    this.#options = options
+    this.#registry = new HttpRegistry(options.address, tls)
+    this.#leftOut = new LeftOut(name, log)
+  }
+
+  async poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
+    signal.throwIfAborted()
+    const prefix = `${this.#options.prefix}${service}/`
+    const range = prefixRange(prefix)
+    if (cursor !== null) await this.#change(range, cursor, signal)
+    const answer = await this.#authorized(signal, headers =>
+      this.#registry.askJson({ method: 'POST', path: '/v3/kv/range', headers, body: range, signal }),
+    )
+    // What the watch told is not kept: reading the whole again costs one question, and nothing can be missed by it.
+    const { instances, leftOut, cursor: next } = parseRange(answer, prefix)
+    this.#leftOut.tell(service, leftOut)
+    return { instances, cursor: next }
+  }
+
+  close(): void {
+    this.#registry.close()
+  }
+
+  /** Wait until there is something to read; WAIT at most. */
+  async #change(range: KeyRange, cursor: string, signal: AbortSignal): Promise<void> {
+    const end = new AbortController()
+    const stop = () => end.abort()
+    const timer = setTimeout(stop, WAIT).unref()
+    signal.addEventListener('abort', stop)
+    const start_revision = String(BigInt(cursor.split('/')[0]!) + 1n)
+    try {
+      await this.#authorized(end.signal, async headers => {
+        const body = { create_request: { ...range, start_revision } }
+        const question = { method: 'POST' as const, path: '/v3/watch', headers, body, signal: end.signal }
+        for await (const line of this.#registry.lines(question)) if (isNews(parseJson(line), cursor)) return
+        throw new AnswerError('etcd ended the watch')
+      })
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!end.signal.aborted) throw error
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', stop)
+    }
+  }
+
+  /** Ask with a token when there is a user; once more with a new one when it is refused: tokens end after some minutes. */
+  async #authorized<T>(signal: AbortSignal, ask: (headers: Record<string, string>) => Promise<T>): Promise<T> {
+    const { user, password } = this.#options
+    if (user === undefined) {
+      return ask({}).catch(error => {
+        throw isRefusal(error) ? new AnswerError(`${error.message}; does it ask for a user?`, error.status) : error
+      })
+    }
+    if (this.#token !== null) {
+      const authorization = this.#token
+      try {
+        return await ask({ authorization })
+      } catch (error) {
+        if (!isRefusal(error)) throw error
+        if (this.#token === authorization) this.#token = null
+      }
+    }
+    this.#token ??= await this.#login({ name: user, password }, signal)
+    try {
+      return await ask({ authorization: this.#token })
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      this.#token = null
+      throw new AnswerError(`etcd does not let ${JSON.stringify(user)} read this: ${error.message}`, error.status)
+    }
+  }
+
+  async #login(body: { name: string; password: string | undefined }, signal: AbortSignal): Promise<string> {
+    try {
+      const path = '/v3/auth/authenticate'
+      const { token } = asMap(await this.#registry.askJson({ method: 'POST', path, body, signal }))
+      if (typeof token === 'string' && token !== '') return token
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      throw new AnswerError(`etcd does not know ${JSON.stringify(body.name)} with this password`, error.status)
+    }
+    throw new AnswerError('etcd gave no token')
+  }
+}
+
+/** etcd says 400 for wrong passwords and for an old auth revision, 401 for tokens that ended, 403 for want of a right. */
+function isRefusal(error: unknown): error is AnswerError {
+  return error instanceof AnswerError && [400, 401, 403].includes(error.status)
+}
+
+/** The definition of `kind: etcd`. */
+export const etcd = defineProvider({
+  kind: 'etcd',
+  options: etcdOptions,
+  async create(options, context) {
+    const tls: { -readonly [Key in keyof AskTls]: AskTls[Key] } = {}
+    for (const part of ['ca', 'cert', 'key'] as const) {
+      const file = options.tls?.[part]
+      if (file !== undefined) tls[part] = await readFile(resolve(context.baseDir, file), 'utf8')
+    }
+    return new Etcd(options, { ...tls, verify: options.tls?.verify ?? true }, context)
+  },
+})

@@ -1,0 +1,88 @@
+// A real server that a test starts, stops, freezes and kills by its process; gone when the test is over, however it ends.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { eventually } from './within.ts'
+
+/** A port that was free a moment ago, for TCP on 127.0.0.1. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as net.AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** A folder of its own, removed when the test is over. */
+export function temporaryFolder(t: Pick<Test, 'teardown'>, name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `sluice-${name}-`))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** See the head of this file. */
+export class ServerProcess {
+  readonly #command: string
+  readonly #args: readonly string[]
+  readonly #answers: () => Promise<boolean>
+  #child: ChildProcess | null = null
+  #said = ''
+
+  /** `answers` tells whether the server is up; when it rejects, it is not. */
+  constructor(t: Pick<Test, 'teardown'>, command: string, args: readonly string[], answers: () => Promise<boolean>) {
+    this.#command = command
+    this.#args = args
+    this.#answers = answers
+    t.teardown(() => this.kill())
+  }
+
+  get running(): boolean {
+    return this.#child !== null && this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** Resolves when it answers. */
+  async start(): Promise<void> {
+    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = child
+    this.#said = ''
+    for (const stream of [child.stdout, child.stderr]) {
+      // Read to the end, or a talkative server would wait for a reader.
+      stream.on('data', data => {
+        this.#said = (this.#said + data).slice(-2000)
+      })
+    }
+    let failure: Error | null = null
+    child.on('error', error => {
+      failure = error
+    })
+    let up = false
+    await eventually(
+      async () => {
+        up = await this.#answers().catch(() => false)
+        return up || failure !== null || !this.running
+      },
+      () => `${this.#command} does not answer: ${this.#said}`,
+      30_000,
+    )
+    if (!up) throw failure ?? new Error(`${this.#command} ended with ${child.exitCode}: ${this.#said}`)
+  }
+
+  /** Such as SIGSTOP and SIGCONT. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.running) this.#child!.kill(signal)
+  }
+
+  /** Resolves when it is gone, frozen or not. */
+  async kill(): Promise<void> {
+    if (!this.running) return
+    const gone = once(this.#child!, 'exit')
+    this.#child!.kill('SIGKILL')
+    await gone
+  }
+}
