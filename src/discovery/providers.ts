@@ -1,5 +1,6 @@
 // The one list of the kinds of registry.
+import { etcd } from './etcd.ts'
 import type { ProviderDefinition } from './provider.ts'
 
 /** Every kind that `discovery:` takes. */
-export const providers: readonly ProviderDefinition[] = []
+export const providers: readonly ProviderDefinition[] = [etcd]
