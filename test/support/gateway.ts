@@ -59,7 +59,7 @@ export class TestGateway {
   }
 
   endpoint(name = 'up', index = 0): Endpoint {
-    return this.upstream(name).balancer.endpoints[index]!
+    return this.upstream(name).endpoints[index]!
   }
 
   /** A raw connection to the first listener. */
@@ -69,7 +69,7 @@ export class TestGateway {
 
   /** All endpoints of all upstreams. */
   #endpoints(): Endpoint[] {
-    return [...this.snapshot.upstreams.values()].flatMap(upstream => [...upstream.balancer.endpoints])
+    return [...this.snapshot.upstreams.values()].flatMap(upstream => [...upstream.endpoints])
   }
 
   /** Everything that counts what is under way. */

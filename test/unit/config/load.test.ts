@@ -58,10 +58,18 @@ t.test('one wrong value is one fault, at its place', async t => {
       ],
     ],
     [
-      'discovery: { c: { kind: consul } }\n',
+      'discovery: { c: { kind: counsel } }\n',
       [
-        '3:17 discovery.c: discovery kinds are not part of this release; list the endpoints of each upstream (SLUICE_CONFIG_INVALID)',
+        '3:25 discovery.c.kind: the kind of a registry is one of consul, dns, etcd, eureka, file, kubernetes, nacos, zookeeper (SLUICE_CONFIG_INVALID)',
       ],
+    ],
+    [
+      'discovery: { f: { kind: file, path: a, onEmpty: never, interval: 5, x: 1 } }\nupstreams: { a: { discover: { from: g, service: s } }, b: { discover: { from: f } } }\n',
+      [],
+    ],
+    [
+      'upstreams: { a: { endpoints: ["a:1"], balance: ring-hash, hashOn: user }, b: { endpoints: ["a:1"], balance: ./none.ts } }\n',
+      [],
     ],
     [
       'stores: { memory: { kind: redis, url: "redis://h" } }\n',
@@ -214,8 +222,8 @@ t.test('faults of every kind are told in one go, in the order of the file', asyn
 upstreams:
   a:
     endpoints: ["http://127.0.0.1:1", { address: "b:1", wieght: 2 }]
-    health: {}
-    balance: peak-ewma
+    health: { activ: {} }
+    balance: fastest
     tls: { ca: ./gone.pem }
 plugins: [{ limit: { limit: 0 } }]
 routes:
@@ -232,8 +240,8 @@ routes:
     'g.yaml:2:24 listeners[0].port: a number is due, found text (SLUICE_CONFIG_INVALID)',
     "g.yaml:5:17 upstreams.a.endpoints[0]: must not have a scheme (that is the upstream's `scheme`); host:port is due, such as 127.0.0.1:9001, orders.internal:80 or [::1]:9001 (SLUICE_CONFIG_INVALID)",
     'g.yaml:5:57 upstreams.a.endpoints[1].wieght: unknown key; did you mean "weight"? (SLUICE_CONFIG_UNKNOWN_KEY)',
-    'g.yaml:6:5 upstreams.a.health: health checks are not available in this version (SLUICE_CONFIG_UNKNOWN_KEY)',
-    'g.yaml:7:14 upstreams.a.balance: "peak-ewma" is not available in this version; use round-robin or random (SLUICE_CONFIG_INVALID)',
+    'g.yaml:6:15 upstreams.a.health.activ: unknown key; did you mean "active"? (SLUICE_CONFIG_UNKNOWN_KEY)',
+    'g.yaml:7:14 upstreams.a.balance: round-robin, least-request, peak-ewma, ring-hash, random or a module such as ./sticky.ts is due (SLUICE_CONFIG_INVALID)',
     'g.yaml:8:16 upstreams.a.tls.ca: the file "./gone.pem" cannot be read (SLUICE_CONFIG_FILE)',
     'g.yaml:9:29 plugins[0].limit.limit: must be at least 1 (SLUICE_CONFIG_INVALID)',
     'g.yaml:13:15 routes[0].upstream: there is no upstream "c"; did you mean "a"? (SLUICE_CONFIG_REFERENCE)',

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { parseEndpoint } from '../../../src/http/address.ts'
+import { statusRanges } from '../../../src/upstream/health/options.ts'
 import { upstreamOptions } from '../../../src/upstream/options.ts'
 
 t.test('addresses', async t => {
@@ -68,7 +69,34 @@ t.test('defaults and both forms of an endpoint', async t => {
     host: 'pass',
     connections: { max: 256, pending: 1024, idle: 30_000 },
     timeouts: { connect: 5_000, response: 30_000, idle: 60_000 },
+    slowStart: 0,
   })
+})
+
+t.test('health and its defaults', async t => {
+  t.equal(upstreamOptions.parse({ endpoints: [] }).health, undefined)
+  t.same(upstreamOptions.parse({ endpoints: [], health: { active: {}, passive: {} } }).health, {
+    active: {
+      ...{ path: '/healthz', interval: 5_000, timeout: 2_000, expect: '200-399' },
+      ...{ healthyAfter: 2, unhealthyAfter: 3 },
+    },
+    passive: {
+      ...{ consecutiveFailures: 5, minRequests: 20, window: 10_000 },
+      ...{ ejectFor: 30_000, maxEjectFor: 300_000, maxEjected: 0.5 },
+    },
+    panicBelow: 0.5,
+  })
+  t.same(statusRanges('200-399, 404,500 - 503'), [
+    [200, 399],
+    [404, 404],
+    [500, 503],
+  ])
+  const told = (active: object) =>
+    upstreamOptions.safeParse({ endpoints: [], health: { active } }).error?.issues.map(({ message }) => message)
+  t.match(told({ expect: 'ok' }), ['statuses are due, such as "200-399" or "200,204"'])
+  t.match(told({ expect: '399-200' }), ['a range from a lower to a higher status between 100 and 599 is due'])
+  t.match(told({ path: 'healthz' }), ['a path that begins with / is due'])
+  t.match(told({ interval: '0s' }), ['must be at least 10ms'])
 })
 
 t.test('options that do not go together', async t => {
@@ -77,7 +105,12 @@ t.test('options that do not go together', async t => {
   t.same(told({ tls: {} }), ['tls needs `scheme: https`'])
   t.same(told({ scheme: 'https', tls: { cert: 'a' } }), ['cert and key belong together: give both or neither'])
   t.same(told({ endpoints: ['a:1', 'A:1'] }), ['is the same address as endpoints[0]'])
-  t.same(told({ balance: 'peak-ewma' }), ['"peak-ewma" is not available in this version; use round-robin or random'])
+  t.match(told({ balance: 'fastest' }), [/round-robin, .* or a module such as/])
+  t.same(told({ hashOn: 'path' }), ['needs `balance: ring-hash`'])
+  t.same(told({ balance: 'ring-hash', hashOn: 'path' }), undefined)
+  t.same(told({ endpoints: undefined }), ['either endpoints or discover is due'])
+  t.same(told({ discover: { from: 'a', service: 'b' } }), ['either endpoints or discover is due'])
+  t.match(told({ endpoints: undefined, discover: { from: 'a', service: 'b', port: 70_000 } }), [/65535/])
   t.same(told({ host: 'a/b' }), ['pass, endpoint or a literal host is due'])
   t.same(told({ host: '[::1]:80' }), undefined)
 })
