@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { sluice } from '../support/child-gateway.ts'
-import { within } from '../support/within.ts'
+import { eventually, within } from '../support/within.ts'
 
 t.jobs = 3
 
@@ -155,8 +155,29 @@ function parseCurl(line: string): { method: string; headers: Record<string, stri
   return { method, headers, url: url! }
 }
 
-function curl(line: string): Promise<{ status: number; headers: Record<string, unknown>; body: string }> {
+interface Answer {
+  readonly status: number
+  readonly headers: Record<string, unknown>
+  readonly body: string
+}
+
+/** The answers to all requests of a line: `[1-4]` in its URL makes four. */
+async function curlAll(line: string): Promise<Answer[]> {
   const { method, headers, url } = parseCurl(line)
+  const range = /\[(\d+)-(\d+)\]/.exec(decodeURI(url.href))
+  const answers: Answer[] = []
+  for (let i = Number(range?.[1] ?? 1); i <= Number(range?.[2] ?? 1); i++) {
+    const one = new URL(decodeURI(url.href).replace(range?.[0] ?? '', String(range === null ? '' : i)))
+    answers.push(await ask(one, method, headers))
+  }
+  return answers
+}
+
+async function curl(line: string): Promise<Answer> {
+  return (await curlAll(line)).at(-1)!
+}
+
+function ask(url: URL, method: string, headers: Record<string, string>): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const asked = request(url, { method, headers, agent: false }, response => {
       let body = ''
@@ -183,7 +204,8 @@ t.test('demo: each line that it prints does what it says', async t => {
     t.ok(found, `a line about ${about}`)
     lines.delete(found![0])
     const line = found![1]
-    return { first: await within(10_000, curl(line), () => line), again: () => curl(line) }
+    const all = await within(10_000, curlAll(line), () => line)
+    return { first: all.at(-1)!, all, again: () => curl(line) }
   }
 
   const orders = await answer('orders: two versions')
@@ -207,10 +229,38 @@ t.test('demo: each line that it prints does what it says', async t => {
   const slow = (await answer('a service that is too slow')).first
   t.equal(slow.status, 504)
   t.match(JSON.parse(slow.body), { code: 'SLUICE_UPSTREAM_TIMEOUT' })
+  const refused = (await answer('a token is due')).first
+  t.match(refused, { status: 401, headers: { 'www-authenticate': /^Bearer/ } })
+  const known = (await answer('with one')).first
+  t.match(known, { status: 200 })
+  t.equal(JSON.parse(known.body).headers['x-user-id'], 'ann')
+  const limited = await answer('three requests in 10 s')
+  t.same(
+    limited.all.map(({ status }) => status),
+    [200, 200, 200, 429],
+  )
+  t.match(limited.first.headers, { 'retry-after': /^\d+$/, ratelimit: /r=0/ })
+  const broken = await answer('a breaker')
+  t.same(
+    broken.all.map(({ status }) => status),
+    [500, 500, 500, 503],
+  )
+  t.match(broken.first.headers, { 'retry-after': /^\d+$/ })
+  t.equal(JSON.parse(broken.first.body).code, 'SLUICE_BREAKER_OPEN')
+  const healed = await answer('5 s later one good answer')
+  await eventually(
+    async () => (await healed.again()).status === 200,
+    () => 'the breaker does not close',
+    8000,
+  )
+  t.match((await answer('a canary by header')).first.headers, { 'x-served-by': 'orders-v2' })
+  const served = (await answer('a canary by weight')).all.map(one => one.headers['x-served-by'])
+  t.ok(served.every(name => name === 'orders-v1' || name === 'orders-v2'))
+  t.equal(served.length, 20)
   const upstreams = JSON.parse((await answer('what the gateway knows of its upstreams')).first.body)
   t.same(
     upstreams.map((one: { name: string }) => one.name),
-    ['orders', 'orders-v2', 'users'],
+    ['orders', 'orders-v1', 'orders-v2', 'users'],
   )
   t.same([...lines.keys()], [], 'every line was tried')
 
