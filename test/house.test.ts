@@ -33,6 +33,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   clock: 1,
   metrics: 1,
   units: 1,
+  hash: 1,
   version: 1,
 }
 
