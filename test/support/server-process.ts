@@ -31,14 +31,22 @@ export class ServerProcess {
   readonly #command: string
   readonly #args: readonly string[]
   readonly #answers: () => Promise<boolean>
+  readonly #env: NodeJS.ProcessEnv
   #child: ChildProcess | null = null
   #said = ''
 
   /** `answers` tells whether the server is up; when it rejects, it is not. */
-  constructor(t: Pick<Test, 'teardown'>, command: string, args: readonly string[], answers: () => Promise<boolean>) {
+  constructor(
+    t: Pick<Test, 'teardown'>,
+    command: string,
+    args: readonly string[],
+    answers: () => Promise<boolean>,
+    env: NodeJS.ProcessEnv = {},
+  ) {
     this.#command = command
     this.#args = args
     this.#answers = answers
+    this.#env = { ...process.env, ...env }
     t.teardown(() => this.kill())
   }
 
@@ -48,7 +56,7 @@ export class ServerProcess {
 
   /** Resolves when it answers. */
   async start(): Promise<void> {
-    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'pipe'], env: this.#env })
     this.#child = child
     this.#said = ''
     for (const stream of [child.stdout, child.stderr]) {
