@@ -25,6 +25,7 @@ export interface Run {
 
 export interface RunOrder {
   readonly scenario: Scenario
+  readonly headers: Readonly<Record<string, string>>
   readonly rival: RunningRival
   readonly upstream: UpstreamProcess
   readonly drive: Driver
@@ -34,18 +35,18 @@ export interface RunOrder {
 }
 
 export async function run(order: RunOrder): Promise<Run> {
-  const { scenario, rival, upstream, connections } = order
-  await checkSample(rival.port, scenario, upstream)
-  if (order.warmup > 0) await order.drive({ scenario, port: rival.port, connections, seconds: order.warmup })
+  const { scenario, headers, rival, upstream, connections } = order
+  await checkSample(rival.port, scenario, headers, upstream)
+  if (order.warmup > 0) await order.drive({ scenario, headers, port: rival.port, connections, seconds: order.warmup })
   const pids = processTree(rival.pid)
   const seenBefore = await upstream.requests()
   const cpuBefore = readCpu(pids)
-  const load = await order.drive({ scenario, port: rival.port, connections, seconds: order.seconds })
+  const load = await order.drive({ scenario, headers, port: rival.port, connections, seconds: order.seconds })
   // What was on its way when the clients left is still the proxy's work, and would blur the sample after it.
   const seen = (await settled(upstream)) - seenBefore
   const cpuAfter = readCpu(pids)
   const rss = readRss(pids)
-  await checkSample(rival.port, scenario, upstream)
+  await checkSample(rival.port, scenario, headers, upstream)
   const ok = load.ok / Math.max(1, load.ok + load.failed)
   // At the end up to this many were on their way: done by the proxy, not seen by the client.
   const open = connections * scenario.pipelining * 2

@@ -67,13 +67,16 @@ async function play(scenario: Scenario): Promise<void> {
   console.log(`\n${scenario.name}: ${scenario.question}`)
   const upstream = await UpstreamProcess.start()
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sluice-bench-'))
+  const prepared = (await scenario.prepare?.(folder)) ?? null
   const measure = (rival: RunningRival, warmup: number) =>
-    attempt(() => run({ scenario, rival, upstream, drive: drive!, connections, warmup, seconds }))
+    attempt(() =>
+      run({ scenario, headers: prepared?.headers ?? {}, rival, upstream, drive: drive!, connections, warmup, seconds }),
+    )
   const entrants: { rival: Rival; version: string; running: RunningRival; runs: Run[] }[] = []
   const absent: string[] = []
   let redis: RedisProcess | null = null
   try {
-    const plugins = scenario.plugins ?? null
+    const plugins = prepared?.plugins ?? scenario.plugins ?? null
     if (scenario.redis === true) redis = await RedisProcess.start(folder)
     for (const [i, rival] of invited.entries()) {
       if (rival.bare === true && plugins === null) continue
@@ -90,6 +93,7 @@ async function play(scenario: Scenario): Promise<void> {
         upstreamPorts: [upstream.port],
         routes: scenario.routes,
         plugins,
+        haproxy: prepared?.haproxy ?? null,
         redisPort: redis?.port ?? null,
         folder: own,
       })

@@ -8,6 +8,7 @@ export interface AutocannonOrder {
   readonly method: 'GET' | 'POST'
   readonly paths: readonly string[]
   readonly body: string | null
+  readonly headers: Readonly<Record<string, string>>
   readonly pipelining: number
   readonly connections: number
   readonly seconds: number
@@ -39,13 +40,13 @@ const instance = autocannon(
     duration: order.seconds,
     timeout: 5,
     sampleInt: 100,
-    headers: { host: 'bench.test' },
+    headers: { host: 'bench.test', ...order.headers },
     requests: order.paths.map(path => ({
       method: order.method,
       path,
       ...(order.body === null
         ? {}
-        : { body: order.body, headers: { host: 'bench.test', 'content-type': 'text/plain' } }),
+        : { body: order.body, headers: { host: 'bench.test', 'content-type': 'text/plain', ...order.headers } }),
     })),
   },
   (error: Error | null, result: autocannon.Result) => {

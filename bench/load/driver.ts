@@ -21,6 +21,8 @@ export interface LoadResult {
 
 export interface LoadOrder {
   readonly scenario: Scenario
+  /** Fields beside the usual ones. */
+  readonly headers: Readonly<Record<string, string>>
   readonly port: number
   readonly connections: number
   readonly seconds: number
@@ -49,6 +51,7 @@ export const autocannonDriver: Driver = async order => {
         // Each thread begins elsewhere in the list, so that the threads do not run in step.
         paths: [...paths.slice((paths.length / THREADS) * i), ...paths.slice(0, (paths.length / THREADS) * i)],
         body: body === null ? null : body.toString('latin1'),
+        headers: order.headers,
         pipelining,
         connections: share,
         seconds: order.seconds,
@@ -87,7 +90,7 @@ export const wrkDriver: Driver = async order => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sluice-bench-wrk-'))
   try {
     const script = path.join(folder, 'load.lua')
-    fs.writeFileSync(script, wrkScript(order.scenario))
+    fs.writeFileSync(script, wrkScript(order.scenario, order.headers))
     const { stdout } = await promisify(execFile)('wrk', [
       '--threads=1',
       `--connections=${order.connections}`,
@@ -105,13 +108,14 @@ export const wrkDriver: Driver = async order => {
   }
 }
 
-function wrkScript(scenario: Scenario): string {
+function wrkScript(scenario: Scenario, headers: Readonly<Record<string, string>>): string {
   const body = scenario.body === null ? 'nil' : `string.rep("x", ${scenario.body.length})`
+  const fields = Object.entries(headers).map(([name, value]) => `[${JSON.stringify(name)}] = ${JSON.stringify(value)}`)
   return `local paths = { ${scenario.paths.map(p => JSON.stringify(p)).join(', ')} }
 local requests = {}
 local n = 0
 init = function()
-  for i, p in ipairs(paths) do requests[i] = wrk.format("${scenario.method}", p, nil, ${body}) end
+  for i, p in ipairs(paths) do requests[i] = wrk.format("${scenario.method}", p, { ${fields.join(', ')} }, ${body}) end
 end
 request = function()
   local out = ""

@@ -7,10 +7,15 @@ import type { UpstreamProcess } from './upstream-process.ts'
 const OWED = ['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'via'] as const
 
 /** Throws an Error that says what is wrong with the proxy's answer or with what reached the upstream. */
-export async function checkSample(port: number, scenario: Scenario, upstream: UpstreamProcess): Promise<void> {
+export async function checkSample(
+  port: number,
+  scenario: Scenario,
+  headers: Readonly<Record<string, string>>,
+  upstream: UpstreamProcess,
+): Promise<void> {
   const target = scenario.paths[0]!
   const seen = await upstream.requests()
-  const answer = await exchange(port, scenario, target)
+  const answer = await exchange(port, scenario, headers, target)
   const split = answer.indexOf('\r\n\r\n')
   const head = answer.toString('latin1', 0, split)
   if (!head.startsWith('HTTP/1.1 200')) throw new Error(`sample answered ${JSON.stringify(head.split('\r\n')[0])}`)
@@ -31,7 +36,12 @@ export async function checkSample(port: number, scenario: Scenario, upstream: Up
   }
 }
 
-function exchange(port: number, scenario: Scenario, target: string): Promise<Buffer> {
+function exchange(
+  port: number,
+  scenario: Scenario,
+  headers: Readonly<Record<string, string>>,
+  target: string,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     const socket = net.connect(port, '127.0.0.1')
@@ -46,7 +56,9 @@ function exchange(port: number, scenario: Scenario, target: string): Promise<Buf
       resolve(Buffer.concat(chunks))
     })
     const length = scenario.body === null ? '' : `content-length: ${scenario.body.length}\r\n`
-    socket.write(`${scenario.method} ${target} HTTP/1.1\r\nhost: bench.test\r\n${length}connection: close\r\n\r\n`)
+    const more = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    const fields = `host: bench.test\r\n${more.join('')}${length}`
+    socket.write(`${scenario.method} ${target} HTTP/1.1\r\n${fields}connection: close\r\n\r\n`)
     if (scenario.body !== null) socket.write(scenario.body)
   })
 }

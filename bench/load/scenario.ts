@@ -19,8 +19,20 @@ export interface Scenario {
   readonly routes: number
   /** Gateway-wide plugins that Sluice runs with, as entries of a YAML list; the others only forward. None when absent. */
   readonly plugins?: string
+  /** Plugins that need files and clients that need credentials, instead of `plugins`. Called once a scenario. */
+  readonly prepare?: (folder: string) => Promise<Prepared>
   /** True: a Redis is started for it, which Sluice knows as the store `shared`. */
   readonly redis?: boolean
+}
+
+/** What a scenario has made for itself. */
+export interface Prepared {
+  /** Header fields that clients send beside the usual ones. */
+  readonly headers: Readonly<Record<string, string>>
+  /** See `plugins`. `bench` and `bench-v2` are upstreams. */
+  readonly plugins: string
+  /** HAProxy doing the same: lines for its frontend, and the weights of its two servers. */
+  readonly haproxy?: { readonly frontend: readonly string[]; readonly weights: readonly [number, number] }
 }
 
 /** The prefix of route number `i` in scenarios with more than one route; rivals configure `PREFIX/…` for each. */

@@ -7,7 +7,7 @@ import { freePort, type Rival, RivalProcess, versionLine } from './rival.ts'
 export const haproxy: Rival = {
   name: 'haproxy',
   version: () => /version (\S+)/.exec(versionLine('haproxy', ['-v']) ?? '')?.[1] ?? null,
-  async start({ upstreamPorts, routes, folder }) {
+  async start({ upstreamPorts, routes, haproxy: more, folder }) {
     const port = await freePort()
     const file = path.join(folder, 'haproxy.cfg')
     // Routes as HAProxy does many of them: a map file, looked up by the first segment, that names the backend.
@@ -15,6 +15,10 @@ export const haproxy: Rival = {
     fs.writeFileSync(map, Array.from({ length: routes }, (_, i) => `${routePrefix(i)} bench\n`).join(''))
     const choose =
       routes === 1 ? 'default_backend bench' : `use_backend %[path,field(2,/),regsub(^,/),map_str(${map},none)]`
+    const server = (name: string, port: number, weight: number) =>
+      `  server ${name} 127.0.0.1:${port} pool-max-conn 256 weight ${weight}`
+    const servers = upstreamPorts.map((p, i) => server(`s${i}`, p, more?.weights[0] ?? 1))
+    if (more) servers.push(server('canary', upstreamPorts[0]!, more.weights[1]))
     fs.writeFileSync(
       file,
       `global
@@ -34,15 +38,15 @@ frontend web
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   http-request add-header Via "1.1 haproxy"
   http-response add-header Via "1.1 haproxy"
-  ${choose}
+${(more?.frontend ?? []).map(line => `  ${line}\n`).join('')}  ${choose}
 backend none
   http-request return status 404
 backend bench
-${upstreamPorts.map((p, i) => `  server s${i} 127.0.0.1:${p} pool-max-conn 256`).join('\n')}
+${servers.join('\n')}
 `,
     )
-    const server = new RivalProcess('haproxy', ['-db', '-f', file])
-    await server.accepts(port)
-    return server.running(port)
+    const running = new RivalProcess('haproxy', ['-db', '-f', file])
+    await running.accepts(port)
+    return running.running(port)
   },
 }

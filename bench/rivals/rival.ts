@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import net from 'node:net'
 import os from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Prepared } from '../load/scenario.ts'
 
 /** How a rival is to be set up. */
 export interface RivalOrder {
@@ -13,6 +14,8 @@ export interface RivalOrder {
   readonly routes: number
   /** Plugins for Sluice, a YAML list; null for none. */
   readonly plugins: string | null
+  /** See Prepared. */
+  readonly haproxy: Prepared['haproxy'] | null
   /** Port of a Redis on 127.0.0.1 for the store `shared`; null for none. */
   readonly redisPort: number | null
   /** An empty folder for its configuration; removed by the bench. */

@@ -28,6 +28,7 @@ function sluice(engine: 'native' | 'uws', bare = false): Rival {
               { length: routes },
               (_, i) => `  - { name: r${i}, match: { path: ${routePrefix(i)}/* }, upstream: bench }`,
             )
+      const endpoints = upstreamPorts.map(p => `"127.0.0.1:${p}"`).join(', ')
       fs.writeFileSync(
         file,
         `listeners:
@@ -35,7 +36,9 @@ function sluice(engine: 'native' | 'uws', bare = false): Rival {
 admin: off
 upstreams:
   bench:
-    endpoints: [${upstreamPorts.map(p => `"127.0.0.1:${p}"`).join(', ')}]
+    endpoints: [${endpoints}]
+  bench-v2:
+    endpoints: [${endpoints}]
 ${bare || redisPort === null ? '' : `stores: { shared: { kind: redis, url: "redis://127.0.0.1:${redisPort}" } }\n`}plugins: ${bare || plugins === null ? '[]' : plugins}
 routes:
 ${entries.join('\n')}

@@ -4,9 +4,12 @@ import { isJsonObject, type JsonObject } from './json-object.ts'
 /** Numbers past this are no dates, and no longer exact. */
 const LATEST = Number.MAX_SAFE_INTEGER
 
-/** A time that a claim names, in seconds: a number, not always whole (RFC 7519 2), finite and exact. */
+/**
+ * A time that a claim names: whole seconds. RFC 7519 2 would allow parts of one; no issuer of note writes them, and two
+ * readers that round differently disagree on whether a token is good.
+ */
 function isDate(value: unknown): value is number {
-  return typeof value === 'number' && Math.abs(value) <= LATEST
+  return Number.isInteger(value) && Math.abs(value as number) <= LATEST
 }
 
 /** What is wrong with the times of a token, as told to its bearer; null when nothing is. `now` and `leeway` in milliseconds. */
