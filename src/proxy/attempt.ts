@@ -227,7 +227,9 @@ export class Attempt implements ResponseSink, Try {
     if (failed) endpoint.failures++
     if (this.#startedAt !== 0) {
       const now = performance.now()
-      endpoint.answeredIn(now - this.#startedAt, now)
+      // One that refuses at once must not look like the fastest.
+      if (failed) endpoint.failedIn(now - this.#startedAt, now)
+      else endpoint.answeredIn(now - this.#startedAt, now)
     }
     endpoint.watcher?.ended(endpoint, failed)
   }

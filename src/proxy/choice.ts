@@ -5,6 +5,9 @@ import type { Upstream } from '../upstream/upstream.ts'
 /** How often plugins may send one try to another upstream: two that do so in turn would never end. */
 const MAX_MOVES = 4
 
+/** How often the balancer is asked for another: one that goes by a key says the same few again and again. */
+const MAX_PICKS = 16
+
 /** Made only once a plugin had it otherwise; the plain way knows nothing of it. */
 export class Choice {
   /** Where the try stands. */
@@ -33,7 +36,7 @@ export class Choice {
     if (this.exhausted) return null
     const { balancer } = this.upstream
     const key = this.#keyFor(this.upstream)
-    for (let tries = balancer.endpoints.length; tries > 0; tries--) {
+    for (let tries = Math.min(balancer.endpoints.length, MAX_PICKS); tries > 0; tries--) {
       const picked = balancer.pick(key, this.#last)
       if (picked === null) break
       if (!this.#passed.has(picked)) return this.#take(picked)

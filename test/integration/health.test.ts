@@ -182,7 +182,7 @@ t.test('panic: with too few healthy all are used; at 0% none is', async t => {
   t.same(await answering(gateway), sorted(all))
   for (const service of all) service.healthz = 200
   await eventually(
-    () => !up.panic && up.available,
+    () => !up.panic && up.endpoints.every(endpoint => endpoint.health.usable),
     () => 'it stays in panic',
   )
   t.same(await answering(gateway), sorted(all))
