@@ -34,6 +34,8 @@ export class ServerProcess {
   readonly #env: NodeJS.ProcessEnv
   #child: ChildProcess | null = null
   #said = ''
+  /** Told of what the server writes to its output and its errors. */
+  onOutput: (text: string) => void = () => {}
 
   /** `answers` tells whether the server is up; when it rejects, it is not. */
   constructor(
@@ -63,6 +65,7 @@ export class ServerProcess {
       // Read to the end, or a talkative server would wait for a reader.
       stream.on('data', data => {
         this.#said = (this.#said + data).slice(-2000)
+        this.onOutput(String(data))
       })
     }
     let failure: Error | null = null

@@ -67,6 +67,25 @@ export class ZookeeperServer extends ServerProcess {
     await this.#write(client => call(done => client.remove(path, done)))
   }
 
+  /** Have these children with this data under a node and no others, at one stroke. */
+  async replace(path: string, children: ReadonlyMap<string, string>): Promise<void> {
+    await this.#write(async client => {
+      await call(done => client.mkdirp(path, done))
+      const before = await new Promise<string[]>((resolve, reject) => {
+        client.getChildren(path, (error, names) => (error ? reject(error) : resolve(names)))
+      })
+      const transaction = client.transaction()
+      const gone = before.filter(name => !children.has(name))
+      if (gone.length + children.size === 0) return
+      for (const name of gone) transaction.remove(`${path}/${name}`)
+      for (const [name, data] of children) {
+        if (before.includes(name)) transaction.setData(`${path}/${name}`, Buffer.from(data))
+        else transaction.create(`${path}/${name}`, Buffer.from(data))
+      }
+      await call(done => transaction.commit(done))
+    })
+  }
+
   /** With a session for this alone: one that lives on would be stuck once it expired. */
   async #write(run: (client: zookeeper.Client) => Promise<void>): Promise<void> {
     const client = zookeeper.createClient(this.address, { sessionTimeout: SESSION })
