@@ -10,7 +10,7 @@ import { LeftOut, type Reading } from './entry.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 /** Milliseconds for a first try; the second has twice as long, so both end before the usual timeout of a poll. */
-const PATIENCE = 1_500
+const PATIENCE = 1_000
 const TRIES = 2
 /** Targets whose addresses are asked for at a time. */
 const AT_ONCE = 16

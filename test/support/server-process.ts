@@ -26,6 +26,12 @@ export function temporaryFolder(t: Pick<Test, 'teardown'>, name: string): string
   return folder
 }
 
+/** Children that run. A test file that is ended for its time runs no teardown, but it exits. */
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 /** See the head of this file. */
 export class ServerProcess {
   readonly #command: string
@@ -60,6 +66,8 @@ export class ServerProcess {
   async start(): Promise<void> {
     const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'pipe'], env: this.#env })
     this.#child = child
+    running.add(child)
+    child.once('exit', () => running.delete(child))
     this.#said = ''
     for (const stream of [child.stdout, child.stderr]) {
       // Read to the end, or a talkative server would wait for a reader.
