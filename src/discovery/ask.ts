@@ -22,6 +22,8 @@ export interface Question {
   readonly headers?: Readonly<Record<string, string>>
   /** Sent as JSON when given. */
   readonly body?: unknown
+  /** Sent as a form when given, instead of `body`. */
+  readonly form?: string
   readonly signal: AbortSignal
 }
 
@@ -96,7 +98,7 @@ export class HttpRegistry {
     }
   }
 
-  async #send({ method = 'GET', path, headers, body, signal }: Question): Promise<Dispatcher.ResponseData> {
+  async #send({ method = 'GET', path, headers, body, form, signal }: Question): Promise<Dispatcher.ResponseData> {
     // Loaded on need: who lists their endpoints does not pay for it.
     const { Agent, request } = await import('undici')
     const { ca, cert, key, verify = true } = this.#tls
@@ -118,9 +120,11 @@ export class HttpRegistry {
           accept: 'application/json',
           ...(basic !== null && { authorization: basic }),
           ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...(form !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
           ...headers,
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(form !== undefined && { body: form }),
       })
       if (response.statusCode >= 200 && response.statusCode < 300) return response
       // Destroying tells of an error; without a listener it would end the process.

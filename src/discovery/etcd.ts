@@ -1,9 +1,8 @@
 // etcd: the keys under a prefix over the v3 JSON gateway, with a streaming watch that says when to read them again.
-import { readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { z } from 'zod'
 import { AnswerError, type AskTls, asList, asMap, HttpRegistry, parseJson } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
+import { readTls, registryAddress, registryTls } from './http-options.ts'
 import {
   type DiscoveryProvider,
   defineProvider,
@@ -13,16 +12,12 @@ import {
   WAIT,
 } from './provider.ts'
 
-const address = z.url({ protocol: /^https?$/, error: 'a URL is due, such as http://127.0.0.1:2379' })
-const pem = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)
-
 /** Options of `kind: etcd`. */
 export const etcdOptions = z
   .strictObject({
-    address: z
-      .union([address, z.array(address).min(1)], { error: 'a URL, or a list of them, is due' })
-      .transform(given => (typeof given === 'string' ? [given] : given))
-      .describe('URL of etcd, or a list of its members, tried in turn when one does not answer.'),
+    address: registryAddress('http://127.0.0.1:2379').describe(
+      'URL of etcd, or a list of its members, tried in turn when one does not answer.',
+    ),
     prefix: z
       .string()
       .min(1)
@@ -30,18 +25,7 @@ export const etcdOptions = z
       .describe('What keys begin with: PREFIX + service + `/` + anything.'),
     user: z.string().min(1).optional().describe('Name to log in with; needs `password`.'),
     password: z.string().min(1).optional().describe('Password of `user`.'),
-    tls: z
-      .strictObject({
-        ca: pem('PEM file with the authorities to trust instead of the usual ones.'),
-        cert: pem('PEM file with the certificate to show to etcd; needs `key`.'),
-        key: pem('PEM file with the private key of `cert`.'),
-        verify: z.boolean().default(true).describe('Check the certificate of etcd. Turn it off in tests only.'),
-      })
-      .refine(given => (given.cert === undefined) === (given.key === undefined), {
-        error: 'cert and key belong together: give both or neither',
-      })
-      .optional()
-      .describe('TLS towards etcd, for https addresses.'),
+    tls: registryTls,
   })
   .refine(given => (given.user === undefined) === (given.password === undefined), {
     error: 'user and password belong together: give both or neither',
@@ -228,12 +212,5 @@ function isRefusal(error: unknown): error is AnswerError {
 export const etcd = defineProvider({
   kind: 'etcd',
   options: etcdOptions,
-  async create(options, context) {
-    const tls: { -readonly [Key in keyof AskTls]: AskTls[Key] } = {}
-    for (const part of ['ca', 'cert', 'key'] as const) {
-      const file = options.tls?.[part]
-      if (file !== undefined) tls[part] = await readFile(resolve(context.baseDir, file), 'utf8')
-    }
-    return new Etcd(options, { ...tls, verify: options.tls?.verify ?? true }, context)
-  },
+  create: async (options, context) => new Etcd(options, await readTls(options.tls, context.baseDir), context),
 })

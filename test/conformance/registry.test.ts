@@ -1,13 +1,17 @@
 // What holds for every registry that tests can start: its provider sees what is registered, refuses nonsense, and recovers.
 import t from 'tap'
-import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.ts'
-import { providers } from '../../../src/discovery/providers.ts'
-import { startDnsRegistry } from '../../support/dns-registry.ts'
-import { startEtcdRegistry } from '../../support/etcd-registry.ts'
-import { startFileRegistry } from '../../support/file-registry.ts'
-import type { RegistryFault, StartRegistry } from '../../support/registry.ts'
-import { within } from '../../support/within.ts'
-import { startZookeeperRegistry } from '../../support/zookeeper-registry.ts'
+import type { DiscoveryProvider, Found } from '../../src/discovery/provider.ts'
+import { providers } from '../../src/discovery/providers.ts'
+import { startConsulRegistry } from '../support/consul-registry.ts'
+import { startDnsRegistry } from '../support/dns-registry.ts'
+import { startEtcdRegistry } from '../support/etcd-registry.ts'
+import { startEurekaRegistry } from '../support/eureka-registry.ts'
+import { startFileRegistry } from '../support/file-registry.ts'
+import { startKubernetesRegistry } from '../support/kubernetes-registry.ts'
+import { startNacosRegistry } from '../support/nacos-registry.ts'
+import type { RegistryFault, StartRegistry } from '../support/registry.ts'
+import { within } from '../support/within.ts'
+import { startZookeeperRegistry } from '../support/zookeeper-registry.ts'
 
 const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const FAULTS: readonly RegistryFault[] = ['status-500', 'html', 'half-json', 'huge', 'stall', 'reset']
@@ -47,9 +51,13 @@ async function knows(asked: DiscoveryProvider, wanted: readonly number[], from: 
 }
 
 const registries: readonly StartRegistry[] = [
+  startConsulRegistry,
   startDnsRegistry,
   startEtcdRegistry,
+  startEurekaRegistry,
   startFileRegistry,
+  startKubernetesRegistry,
+  startNacosRegistry,
   startZookeeperRegistry,
 ]
 

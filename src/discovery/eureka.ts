@@ -1,0 +1,124 @@
+// Eureka: the instances of an application that are up; the delta of the registry says whether asking anew is worth it.
+import { z } from 'zod'
+import { AnswerError, type AskTls, asLabels, asMap, HttpRegistry } from './ask.ts'
+import { LeftOut, type Reading } from './entry.ts'
+import { readTls, registryAddress, registryTls } from './http-options.ts'
+import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
+
+/** Options of `kind: eureka`. */
+export const eurekaOptions = z.strictObject({
+  address: registryAddress('http://127.0.0.1:8761/eureka').describe(
+    'URL of a server with its path, such as http://127.0.0.1:8761/eureka, or a list of them, tried in turn; credentials may stand in it.',
+  ),
+  secure: z.boolean().default(false).describe('Take the secure port of each instance, and no instance without one.'),
+  tls: registryTls,
+})
+
+/** Eureka writes one thing as itself and several as a list. */
+function many(value: unknown): readonly unknown[] {
+  if (value === undefined || value === null) return []
+  return Array.isArray(value) ? value : [value]
+}
+
+/** `{"$": 8080, "@enabled": "true"}`; 0 when it is off or no port. */
+function portOf(value: unknown): number {
+  const { $: port, '@enabled': enabled } = asMap(value)
+  const number = typeof port === 'number' ? port : Number(typeof port === 'string' && port !== '' ? port : Number.NaN)
+  return String(enabled) === 'true' && Number.isInteger(number) && number >= 1 && number <= 65535 ? number : 0
+}
+
+/** The answer of /apps/NAME. Throws AnswerError. */
+export function parseEureka(answer: unknown, secure: boolean): Reading {
+  const { application } = asMap(answer)
+  if (typeof application !== 'object' || application === null) throw new AnswerError('the answer has no application')
+  const instances: Instance[] = []
+  const leftOut: string[] = []
+  for (const entry of many(asMap(application)['instance'])) {
+    const { instanceId, hostName, ipAddr, status, port, securePort, metadata } = asMap(entry)
+    if (status !== 'UP') continue
+    const host = typeof ipAddr === 'string' && ipAddr !== '' ? ipAddr : hostName
+    const number = portOf(secure ? securePort : port)
+    if (typeof host !== 'string' || host === '') leftOut.push(`${String(instanceId)} has no address`)
+    else if (number === 0) leftOut.push(`${String(instanceId)} has no ${secure ? 'secure ' : ''}port that is enabled`)
+    else instances.push({ host, port: number, weight: 1, labels: asLabels(metadata) })
+  }
+  return { instances, leftOut }
+}
+
+/** The answer of /apps/delta: the hash of the whole registry, and the applications that changed of late. Throws AnswerError. */
+export function parseDelta(answer: unknown): { readonly hash: string; readonly changed: ReadonlySet<string> } {
+  const { applications } = asMap(answer)
+  const { apps__hashcode: hash, application } = asMap(applications)
+  if (typeof hash !== 'string') throw new AnswerError('the delta has no hash')
+  const names = many(application).map(entry => String(asMap(entry)['name']).toUpperCase())
+  return { hash, changed: new Set(names) }
+}
+
+/** What was known of an application, and the hash of the registry at that time. */
+interface Known {
+  readonly hash: string
+  readonly instances: readonly Instance[]
+}
+
+class Eureka implements DiscoveryProvider {
+  readonly #http: HttpRegistry
+  readonly #secure: boolean
+  readonly #leftOut: LeftOut
+  /** By application: those that upstreams ask for. */
+  readonly #known = new Map<string, Known>()
+
+  constructor({ address, secure }: z.output<typeof eurekaOptions>, tls: AskTls, { name, log }: ProviderContext) {
+    this.#secure = secure
+    this.#http = new HttpRegistry(address, tls)
+    this.#leftOut = new LeftOut(name, log)
+  }
+
+  /**
+   * The delta is of the whole registry, and its hash counts how many instances have which status. While the hash stays
+   * and the delta does not name the application, nothing of it changed; else it is fetched whole. Applying deltas would
+   * save that fetch, and would need the whole registry in memory for a hash to compare with.
+   */
+  async poll(service: string, _cursor: string | null, signal: AbortSignal): Promise<Found> {
+    const name = service.toUpperCase()
+    const before = this.#known.get(name)
+    let hash = ''
+    try {
+      const delta = parseDelta(await this.#http.askJson({ path: '/apps/delta', signal }))
+      hash = delta.hash
+      if (before !== undefined && before.hash === hash && !delta.changed.has(name))
+        return { instances: before.instances, cursor: null }
+    } catch (error) {
+      signal.throwIfAborted()
+      // Servers may have the delta turned off (404); whatever else is wrong shows in the question below.
+      if (!(error instanceof AnswerError)) throw error
+    }
+    const instances = await this.#fetch(service, signal)
+    if (hash === '') this.#known.delete(name)
+    else this.#known.set(name, { hash, instances })
+    return { instances, cursor: null }
+  }
+
+  async #fetch(service: string, signal: AbortSignal): Promise<readonly Instance[]> {
+    try {
+      const answer = await this.#http.askJson({ path: `/apps/${encodeURIComponent(service)}`, signal })
+      const { instances, leftOut } = parseEureka(answer, this.#secure)
+      this.#leftOut.tell(service, leftOut)
+      return instances
+    } catch (error) {
+      // An application that nobody registered for is not there.
+      if (error instanceof AnswerError && error.status === 404) return []
+      throw error
+    }
+  }
+
+  close(): void {
+    this.#http.close()
+  }
+}
+
+/** The definition of `kind: eureka`. */
+export const eureka = defineProvider({
+  kind: 'eureka',
+  options: eurekaOptions,
+  create: async (options, context) => new Eureka(options, await readTls(options.tls, context.baseDir), context),
+})

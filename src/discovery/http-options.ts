@@ -1,0 +1,40 @@
+// Options that registries over HTTP have in common: addresses and TLS.
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import type { AskTls } from './ask.ts'
+
+/** One URL or a list of them; comes out as a list. `example` stands in the fault. */
+export function registryAddress(example: string) {
+  const error = `a URL is due, such as ${example}`
+  const one = z.url({ protocol: /^https?$/, error })
+  return z
+    .union([one, z.array(one).min(1)], { error: 'a URL, or a list of them, is due' })
+    .transform(given => (typeof given === 'string' ? [given] : given))
+}
+
+const pem = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)
+
+/** `tls` of a registry. */
+export const registryTls = z
+  .strictObject({
+    ca: pem('PEM file with the authorities to trust instead of the usual ones.'),
+    cert: pem('PEM file with the certificate to show to the registry; needs `key`.'),
+    key: pem('PEM file with the private key of `cert`.'),
+    verify: z.boolean().default(true).describe('Check the certificate of the registry. Turn it off in tests only.'),
+  })
+  .refine(given => (given.cert === undefined) === (given.key === undefined), {
+    error: 'cert and key belong together: give both or neither',
+  })
+  .optional()
+  .describe('TLS towards the registry, for https addresses.')
+
+/** The contents of the files that `tls` names. Rejects when one cannot be read. */
+export async function readTls(tls: z.output<typeof registryTls>, baseDir: string): Promise<AskTls> {
+  const read: { -readonly [Key in keyof AskTls]: AskTls[Key] } = { verify: tls?.verify ?? true }
+  for (const part of ['ca', 'cert', 'key'] as const) {
+    const file = tls?.[part]
+    if (file !== undefined) read[part] = await readFile(resolve(baseDir, file), 'utf8')
+  }
+  return read
+}

@@ -1,0 +1,174 @@
+// Kubernetes: the EndpointSlices of a service, listed and then watched with the service account.
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { AnswerError, asList, asMap, HttpRegistry, parseJson } from './ask.ts'
+import { isPort, LeftOut, type Reading } from './entry.ts'
+import { registryAddress } from './http-options.ts'
+import {
+  type DiscoveryProvider,
+  defineProvider,
+  type Found,
+  type Instance,
+  type ProviderContext,
+  WAIT,
+} from './provider.ts'
+
+const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
+const file = z.string().min(1)
+
+/** Options of `kind: kubernetes`. */
+export const kubernetesOptions = z.strictObject({
+  address: registryAddress('https://kubernetes.default.svc')
+    .prefault('https://kubernetes.default.svc')
+    .describe('URL of the API server.'),
+  namespace: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Namespace of the services; without it that of the service account.'),
+  token: z.string().min(1).optional().describe('Token to ask with, instead of `tokenFile`.'),
+  tokenFile: file
+    .default(`${ACCOUNT}/token`)
+    .describe('File with the token; read anew for each question, as it rotates.'),
+  caFile: file.default(`${ACCOUNT}/ca.crt`).describe('PEM file with the authority of the API server; for https.'),
+})
+
+/**
+ * The items of a list of EndpointSlices. Ready endpoints count; where none is, those that still serve while they end.
+ * Throws AnswerError.
+ */
+export function parseSlices(answer: unknown): Reading & { readonly version: string } {
+  const { items, metadata } = asMap(answer)
+  const ready: Instance[] = []
+  const serving: Instance[] = []
+  const leftOut: string[] = []
+  for (const slice of asList(items, 'items')) {
+    const { addressType, endpoints, ports: named } = asMap(slice)
+    // Names are for others to resolve: the kind dns does that.
+    if (addressType !== 'IPv4' && addressType !== 'IPv6') continue
+    const ports = portsOf(named)
+    for (const endpoint of Array.isArray(endpoints) ? endpoints : []) {
+      const { addresses, conditions, zone, nodeName } = asMap(endpoint)
+      // Absent means ready (EndpointConditions); serving is ready without regard to terminating.
+      const { ready: isReady = true, serving: isServing = isReady } = asMap(conditions)
+      const host = Array.isArray(addresses) ? addresses[0] : undefined
+      if (typeof host !== 'string') {
+        leftOut.push('an endpoint has no address')
+        continue
+      }
+      const labels: Record<string, string> = {}
+      if (typeof zone === 'string') labels['zone'] = zone
+      if (typeof nodeName === 'string') labels['node'] = nodeName
+      const instance = { host, port: Object.values(ports)[0] ?? 0, ports, weight: 1, labels }
+      if (isReady !== false) ready.push(instance)
+      else if (isServing === true) serving.push(instance)
+    }
+  }
+  const { resourceVersion } = asMap(metadata)
+  if (typeof resourceVersion !== 'string') throw new AnswerError('the list has no resourceVersion')
+  return { instances: ready.length > 0 ? ready : serving, leftOut, version: resourceVersion }
+}
+
+function portsOf(list: unknown): Record<string, number> {
+  const ports: Record<string, number> = {}
+  for (const entry of Array.isArray(list) ? list : []) {
+    const { name, port, protocol = 'TCP' } = asMap(entry)
+    if (!isPort(port) || protocol !== 'TCP') continue
+    const key = typeof name === 'string' ? name : ''
+    if (key !== '__proto__') ports[key] = port
+  }
+  return ports
+}
+
+/** True when an event of the watch means that the list must be read anew. Throws AnswerError when the watch failed. */
+export function isChange(event: unknown): boolean {
+  const { type, object } = asMap(event)
+  if (type === 'BOOKMARK') return false
+  if (type !== 'ERROR') return true
+  const { code, message } = asMap(object)
+  // The version is too old to go on from: the list says where things stand.
+  if (code === 410) return true
+  throw new AnswerError(`the watch failed: ${String(message ?? code).slice(0, 200)}`)
+}
+
+class Kubernetes implements DiscoveryProvider {
+  readonly #options: z.output<typeof kubernetesOptions>
+  readonly #http: HttpRegistry
+  readonly #baseDir: string
+  readonly #leftOut: LeftOut
+
+  constructor(options: z.output<typeof kubernetesOptions>, ca: string | null, { name, log, baseDir }: ProviderContext) {
+    this.#options = options
+    this.#baseDir = baseDir
+    this.#http = new HttpRegistry(options.address, ca === null ? {} : { ca })
+    this.#leftOut = new LeftOut(name, log)
+  }
+
+  async poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
+    const path = await this.#path(service)
+    if (cursor !== null) await this.#change(path, cursor, signal)
+    const answer = await this.#http.askJson({ path, headers: await this.#headers(), signal })
+    const { instances, leftOut, version } = parseSlices(answer)
+    this.#leftOut.tell(service, leftOut)
+    return { instances, cursor: version }
+  }
+
+  /** `name` in the namespace of the options, or `namespace/name`. */
+  async #path(service: string): Promise<string> {
+    const [name, own] = service.split('/').reverse() as [string, string?]
+    const namespace = own ?? this.#options.namespace ?? (await this.#ownNamespace())
+    const query = new URLSearchParams({ labelSelector: `kubernetes.io/service-name=${name}` })
+    return `/apis/discovery.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/endpointslices?${query}`
+  }
+
+  async #ownNamespace(): Promise<string> {
+    try {
+      return (await readFile(`${ACCOUNT}/namespace`, 'utf8')).trim()
+    } catch {
+      throw new AnswerError('there is no service account here: say the `namespace`')
+    }
+  }
+
+  async #headers(): Promise<Record<string, string>> {
+    const { token, tokenFile } = this.#options
+    const text = token ?? (await readFile(resolve(this.#baseDir, tokenFile), 'utf8')).trim()
+    return { authorization: `Bearer ${text}` }
+  }
+
+  /** Wait until something of the service changes; WAIT at most. */
+  async #change(path: string, version: string, signal: AbortSignal): Promise<void> {
+    const end = new AbortController()
+    const stop = () => end.abort()
+    const timer = setTimeout(stop, WAIT).unref()
+    signal.addEventListener('abort', stop)
+    const watch = `${path}&watch=true&allowWatchBookmarks=true&resourceVersion=${encodeURIComponent(version)}`
+    try {
+      const question = { path: watch, headers: await this.#headers(), signal: end.signal }
+      for await (const line of this.#http.lines(question)) if (isChange(parseJson(line))) return
+      // The server ends a watch after some minutes by itself: the list is read anew, and nothing is missed.
+    } catch (error) {
+      signal.throwIfAborted()
+      if (end.signal.aborted || (error instanceof AnswerError && error.status === 410)) return
+      throw error
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', stop)
+    }
+  }
+
+  close(): void {
+    this.#http.close()
+  }
+}
+
+/** The definition of `kind: kubernetes`. */
+export const kubernetes = defineProvider({
+  kind: 'kubernetes',
+  options: kubernetesOptions,
+  async create(options, context) {
+    const https = options.address.some(text => text.startsWith('https:'))
+    const ca = https ? await readFile(resolve(context.baseDir, options.caFile), 'utf8') : null
+    return new Kubernetes(options, ca, context)
+  },
+})

@@ -1,0 +1,104 @@
+// Nacos: the instances of a service by its open API, version 1.
+import { z } from 'zod'
+import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
+import { isPort, LeftOut, type Reading } from './entry.ts'
+import { readTls, registryAddress, registryTls } from './http-options.ts'
+import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
+
+/** Options of `kind: nacos`. */
+export const nacosOptions = z
+  .strictObject({
+    address: registryAddress('http://127.0.0.1:8848').describe(
+      'URL of a server, or a list of them, tried in turn when one does not answer.',
+    ),
+    namespace: z.string().min(1).optional().describe('Id of the namespace; without it the public one.'),
+    group: z.string().min(1).default('DEFAULT_GROUP').describe('Group of the services.'),
+    clusters: z.array(z.string().min(1)).default([]).describe('Clusters to take instances from; all without it.'),
+    token: z.string().min(1).optional().describe('Access token that does not end.'),
+    user: z.string().min(1).optional().describe('Name to log in with; needs `password`.'),
+    password: z.string().min(1).optional().describe('Password of `user`.'),
+    tls: registryTls,
+  })
+  .refine(given => (given.user === undefined) === (given.password === undefined), {
+    error: 'user and password belong together: give both or neither',
+  })
+
+/** The answer of /v1/ns/instance/list. Throws AnswerError. */
+export function parseNacos(answer: unknown): Reading {
+  const instances: Instance[] = []
+  const leftOut: string[] = []
+  for (const entry of asList(asMap(answer)['hosts'], 'hosts')) {
+    const { ip, port, weight = 1, healthy = true, enabled = true, metadata, clusterName } = asMap(entry)
+    if (healthy !== true || enabled !== true) continue
+    if (typeof ip !== 'string' || ip === '') leftOut.push('an instance has no ip')
+    else if (!isPort(port)) leftOut.push(`${ip} has no port between 1 and 65535`)
+    else if (typeof weight !== 'number' || !(weight >= 0)) leftOut.push(`${ip}:${port} has a weight that is no number`)
+    else {
+      const cluster = typeof clusterName === 'string' && clusterName !== '' ? { cluster: clusterName } : {}
+      instances.push({ host: ip, port, weight, labels: { ...cluster, ...asLabels(metadata) } })
+    }
+  }
+  return { instances, leftOut }
+}
+
+class Nacos implements DiscoveryProvider {
+  readonly #http: HttpRegistry
+  readonly #options: z.output<typeof nacosOptions>
+  readonly #leftOut: LeftOut
+  /** Of the last login, and when it has to be renewed by performance.now(). */
+  #token: string | null = null
+  #renewAt = 0
+
+  constructor(options: z.output<typeof nacosOptions>, tls: AskTls, { name, log }: ProviderContext) {
+    this.#options = options
+    this.#http = new HttpRegistry(options.address, tls)
+    this.#leftOut = new LeftOut(name, log)
+  }
+
+  async poll(service: string, _cursor: string | null, signal: AbortSignal): Promise<Found> {
+    const { namespace, group, clusters } = this.#options
+    const query = new URLSearchParams({ serviceName: service, groupName: group, healthyOnly: 'true' })
+    if (namespace !== undefined) query.set('namespaceId', namespace)
+    if (clusters.length > 0) query.set('clusters', clusters.join(','))
+    const token = await this.#login(signal)
+    if (token !== null) query.set('accessToken', token)
+    try {
+      const path = `/nacos/v1/ns/instance/list?${query}`
+      const { instances, leftOut } = parseNacos(await this.#http.askJson({ path, signal }))
+      this.#leftOut.tell(service, leftOut)
+      return { instances, cursor: null }
+    } catch (error) {
+      // A token may end before its time, such as when the servers' secret changes.
+      if (error instanceof AnswerError && (error.status === 401 || error.status === 403)) this.#token = null
+      throw error
+    }
+  }
+
+  /** The token to ask with; null for none. */
+  async #login(signal: AbortSignal): Promise<string | null> {
+    const { token, user, password } = this.#options
+    if (token !== undefined || user === undefined) return token ?? null
+    if (this.#token !== null && performance.now() < this.#renewAt) return this.#token
+    const form = new URLSearchParams({ username: user, password: password! }).toString()
+    const { accessToken, tokenTtl } = asMap(
+      await this.#http.askJson({ method: 'POST', path: '/nacos/v1/auth/login', form, signal }),
+    )
+    if (typeof accessToken !== 'string' || accessToken === '') throw new AnswerError('Nacos gave no access token')
+    const seconds = typeof tokenTtl === 'number' && tokenTtl > 0 ? tokenTtl : 60
+    // In good time: a tenth of its life is left.
+    this.#renewAt = performance.now() + seconds * 900
+    this.#token = accessToken
+    return accessToken
+  }
+
+  close(): void {
+    this.#http.close()
+  }
+}
+
+/** The definition of `kind: nacos`. */
+export const nacos = defineProvider({
+  kind: 'nacos',
+  options: nacosOptions,
+  create: async (options, context) => new Nacos(options, await readTls(options.tls, context.baseDir), context),
+})
