@@ -1,0 +1,296 @@
+// Consul, Nacos, Eureka and Kubernetes: what they answer, as documented and as nobody should, and how they want to be asked.
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { AnswerError } from '../../../src/discovery/ask.ts'
+import { nextIndex, parseConsul } from '../../../src/discovery/consul.ts'
+import { parseDelta, parseEureka } from '../../../src/discovery/eureka.ts'
+import { isChange, parseSlices } from '../../../src/discovery/kubernetes.ts'
+import { parseNacos } from '../../../src/discovery/nacos.ts'
+import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.ts'
+import { providers } from '../../../src/discovery/providers.ts'
+import { consulEntry, startConsul } from '../../support/consul-registry.ts'
+import { eurekaInstance, startEureka } from '../../support/eureka-registry.ts'
+import type { HttpRegistryFake } from '../../support/http-registry.ts'
+import { slice, startKubernetes } from '../../support/kubernetes-registry.ts'
+import { startNacos } from '../../support/nacos-registry.ts'
+import { eventually } from '../../support/within.ts'
+
+const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+const at = (...ports: number[]) => ports.map(port => ({ host: '10.0.0.1', port }))
+const ports = ({ instances }: Found) => instances.map(({ port }) => port)
+const never = new AbortController().signal
+
+async function provider(t: Test, fake: HttpRegistryFake, more: object = {}): Promise<DiscoveryProvider> {
+  const definition = providers.find(({ kind }) => kind === fake.kind)!
+  const options = definition.options.parse({ ...fake.options, ...more })
+  const made = await definition.create(options, { name: 'registry', baseDir: '/', log })
+  t.teardown(() => made.close?.())
+  return made
+}
+
+t.test('consul: addresses, weights, tags and meta', async t => {
+  const { instances, leftOut } = parseConsul([
+    consulEntry({ host: '10.0.0.1', port: 80, weight: 5, labels: { version: 'v1', zone: 'b' } }),
+    { Node: { Address: '10.9.9.9' }, Service: { ID: 'x', Address: '', Port: 81, Tags: null, Meta: null } },
+    { Node: {}, Service: { ID: 'no-address', Port: 82 } },
+    { Service: { ID: 'no-port', Address: '10.0.0.2', Port: 0 } },
+    { Service: { Address: '10.0.0.3', Port: 83, Tags: ['__proto__=x', '=y', 7], Weights: { Passing: -1 } } },
+  ])
+  t.same(instances, [
+    { host: '10.0.0.1', port: 80, weight: 5, labels: { primary: 'true', zone: 'b', version: 'v1' } },
+    { host: '10.9.9.9', port: 81, weight: 1, labels: {} },
+    { host: '10.0.0.3', port: 83, weight: 1, labels: { '=y': 'true' } },
+  ])
+  t.match(leftOut, [/no-address has no address/, /no-port has no port/])
+})
+
+t.test('consul: the index, its rules', async t => {
+  t.equal(nextIndex('12', null), '12')
+  t.equal(nextIndex('12', '12'), '12')
+  t.equal(nextIndex('0', null), '1', '0 is never sent')
+  t.equal(nextIndex('11', '12'), null, 'backwards')
+  t.equal(nextIndex('18446744073709551615', '9'), '18446744073709551615')
+  for (const header of [undefined, '', 'x', '-1', '1.5', ['1', '2']])
+    t.throws(() => nextIndex(header, null), AnswerError)
+})
+
+t.test('consul: waits, and begins anew when the index goes back', async t => {
+  const consul = await startConsul(t)
+  await consul.set('orders', at(1))
+  const asked = await provider(t, consul)
+  const first = await asked.poll('orders', null, never)
+  t.same(ports(first), [1])
+  const polls = consul.polls
+  const waiting = asked.poll('orders', first.cursor, never)
+  await eventually(
+    () => consul.polls > polls,
+    () => 'it does not ask',
+  )
+  // A server that was restored: less than before, and something else.
+  consul.version = 2
+  await consul.set('orders', at(2))
+  const second = await waiting
+  t.same(ports(second), [2])
+  t.equal(second.cursor, '3')
+  t.equal(consul.polls, polls + 2, 'asked once more, without an index')
+})
+
+t.test('consul: token, datacenter, cancelling', async t => {
+  const consul = await startConsul(t, 'secret')
+  await consul.set('a b/c', at(1))
+  t.same(ports(await (await provider(t, consul)).poll('a b/c', null, never)), [1])
+  const bad = await provider(t, consul, { token: 'wrong', datacenter: 'dc2' })
+  await t.rejects(bad.poll('a b/c', null, never), { message: 'answered 403' })
+  const asked = await provider(t, consul)
+  const { cursor } = await asked.poll('a b/c', null, never)
+  const abort = new AbortController()
+  const waiting = asked.poll('a b/c', cursor, abort.signal)
+  abort.abort()
+  await t.rejects(waiting)
+})
+
+t.test('nacos: healthy and enabled ones, weights', async t => {
+  const one = { ip: '10.0.0.1', port: 80, weight: 0.5, healthy: true, enabled: true, metadata: { version: 'v1' } }
+  const { instances, leftOut } = parseNacos({
+    hosts: [
+      { ...one, clusterName: 'C1' },
+      { ...one, healthy: false },
+      { ...one, enabled: false },
+      { ...one, weight: 0 },
+      { ...one, weight: '1' },
+      { ...one, port: 70_000 },
+      { ...one, ip: '' },
+      null,
+    ],
+  })
+  t.same(instances, [
+    { host: '10.0.0.1', port: 80, weight: 0.5, labels: { cluster: 'C1', version: 'v1' } },
+    { host: '10.0.0.1', port: 80, weight: 0, labels: { version: 'v1' } },
+  ])
+  t.equal(leftOut.length, 4)
+})
+
+t.test('nacos: what is asked for, and logins that end', async t => {
+  const nacos = await startNacos(t, 'gateway', 'pass&word')
+  await nacos.set('orders', at(1))
+  const asked = await provider(t, nacos, { namespace: 'prod', group: 'G', clusters: ['C1', 'C2'] })
+  t.same(ports(await asked.poll('orders', null, never)), [1])
+  await asked.poll('orders', null, never)
+  t.equal(nacos.state.logins, 1, 'one login for both')
+  const query = Object.fromEntries(nacos.state.queries[0]!)
+  t.match(query, { serviceName: 'orders', groupName: 'G', namespaceId: 'prod', clusters: 'C1,C2', healthyOnly: 'true' })
+  nacos.state.token = 'of another server'
+  await t.rejects(asked.poll('orders', null, never), { message: 'answered 403' })
+  t.same(ports(await asked.poll('orders', null, never)), [1], 'logged in anew')
+  // A token without a life is renewed for each question, before it ends.
+  nacos.state.ttl = 1e-6
+  nacos.state.token = 'gone'
+  await t.rejects(asked.poll('orders', null, never))
+  await asked.poll('orders', null, never)
+  await asked.poll('orders', null, never)
+  t.equal(nacos.state.logins, 4)
+  const bad = await provider(t, nacos, { password: 'wrong' })
+  await t.rejects(bad.poll('orders', null, never), { message: 'answered 403' })
+})
+
+t.test('eureka: up ones, ports that are on, one as itself', async t => {
+  const up = eurekaInstance({ host: '10.0.0.1', port: 80, labels: { version: 'v1' } }) as Record<string, unknown>
+  const plain = parseEureka(
+    { application: { instance: [up, eurekaInstance({ host: '10.0.0.2', port: 80 }, 'DOWN'), { ...up, port: {} }] } },
+    false,
+  )
+  t.match(plain.instances, [{ host: '10.0.0.1', port: 80, labels: { version: 'v1' } }])
+  t.equal(plain.instances.length, 1)
+  t.equal(plain.leftOut.length, 1)
+  t.same(parseEureka({ application: { instance: up } }, true).instances, [], 'the secure port is off')
+  const secure = { ...up, securePort: { $: '443', '@enabled': 'true' } }
+  t.equal(parseEureka({ application: { instance: secure } }, true).instances[0]!.port, 443)
+  t.same(parseEureka({ application: {} }, false).instances, [])
+  t.throws(() => parseEureka({}, false), AnswerError)
+  const { hash, changed } = parseDelta({ applications: { apps__hashcode: 'UP_2_', application: { name: 'orders' } } })
+  t.equal(hash, 'UP_2_')
+  t.same([...changed], ['ORDERS'])
+})
+
+t.test('eureka: the delta saves fetches, and misses nothing', async t => {
+  const eureka = await startEureka(t)
+  await eureka.set('orders', at(1, 2))
+  await eureka.set('users', at(9))
+  const asked = await provider(t, eureka)
+  t.same(ports(await asked.poll('orders', null, never)), [1, 2])
+  t.equal(eureka.state.fetched, 1)
+  t.same(ports(await asked.poll('orders', null, never)), [1, 2])
+  t.equal(eureka.state.fetched, 1, 'nothing changed')
+  await eureka.set('orders', at(3, 4))
+  t.same(ports(await asked.poll('orders', null, never)), [3, 4], 'the same hash, and named in the delta')
+  await eureka.set('users', at(8, 9))
+  const fetched = eureka.state.fetched
+  t.same(ports(await asked.poll('orders', null, never)), [3, 4])
+  t.equal(eureka.state.fetched, fetched + 1, 'another hash')
+  t.same(ports(await asked.poll('nobody', null, never)), [], '404 is nobody')
+
+  const without = await startEureka(t, false)
+  await without.set('orders', at(5))
+  t.same(ports(await (await provider(t, without)).poll('orders', null, never)), [5], 'where the delta is off')
+})
+
+t.test('kubernetes: ready ones, else serving ones; ports by name', async t => {
+  const endpoint = (address: string, conditions: object) => ({
+    addresses: [address, '10.9.9.9'],
+    conditions,
+    zone: 'z',
+  })
+  const list = (...endpoints: object[]) => ({
+    metadata: { resourceVersion: '5' },
+    items: [
+      {
+        addressType: 'IPv4',
+        ports: [
+          { name: 'http', port: 80 },
+          { name: 'grpc', port: 90, protocol: 'TCP' },
+          { name: 'dns', port: 53, protocol: 'UDP' },
+        ],
+        endpoints,
+      },
+      { addressType: 'FQDN', ports: [{ port: 1 }], endpoints: [{ addresses: ['a.example'] }] },
+    ],
+  })
+  const ending = { ready: false, serving: true, terminating: true }
+  const both = parseSlices(list(endpoint('10.0.0.1', {}), endpoint('10.0.0.2', ending)))
+  t.same(both.instances, [
+    { host: '10.0.0.1', port: 80, ports: { http: 80, grpc: 90 }, weight: 1, labels: { zone: 'z' } },
+  ])
+  t.equal(both.version, '5')
+  const last = parseSlices(list(endpoint('10.0.0.2', ending), endpoint('10.0.0.3', { ready: false, serving: false })))
+  t.same(
+    last.instances.map(({ host }) => host),
+    ['10.0.0.2'],
+    'better than nobody',
+  )
+  t.equal(parseSlices(list({ addresses: [] })).leftOut.length, 1)
+  t.throws(() => parseSlices({ items: [] }), AnswerError)
+})
+
+t.test('kubernetes: what a watch says', async t => {
+  t.notOk(isChange({ type: 'BOOKMARK', object: {} }))
+  for (const type of ['ADDED', 'MODIFIED', 'DELETED']) t.ok(isChange({ type, object: {} }))
+  t.ok(isChange({ type: 'ERROR', object: { code: 410 } }), 'too old: the list is read anew')
+  t.throws(() => isChange({ type: 'ERROR', object: { code: 500, message: 'etcd is away' } }), /etcd is away/)
+})
+
+t.test('kubernetes: 410 Gone, tokens that rotate, lines in pieces, another namespace', async t => {
+  const api = await startKubernetes(t)
+  await api.set('orders', at(1))
+  const asked = await provider(t, api)
+  const first = await asked.poll('orders', null, never)
+  t.same(ports(first), [1])
+  t.same(first.instances[0]!.ports, { http: 1 })
+  api.state.oldest = 1000
+  await api.set('orders', at(2))
+  t.same(ports(await asked.poll('orders', first.cursor, never)), [2])
+  api.state.oldest = 0
+  api.state.pieces = true
+  const second = await asked.poll('orders', null, never)
+  const polls = api.polls
+  const waiting = asked.poll('orders', second.cursor, never)
+  await eventually(
+    () => api.polls > polls,
+    () => 'it does not watch',
+  )
+  api.rotate('second')
+  await api.set('orders', at(3))
+  t.same(ports(await waiting), [3], 'the token is read anew')
+  t.same(ports(await asked.poll('other/orders', null, never)), [3])
+  api.state.token = 'third'
+  await t.rejects(asked.poll('orders', null, never), { message: 'answered 401' })
+})
+
+t.test('law: whatever a registry answers is instances or an AnswerError', async () => {
+  const parses: ((answer: unknown) => unknown)[] = [
+    parseConsul,
+    parseNacos,
+    answer => parseEureka(answer, true),
+    parseDelta,
+    parseSlices,
+    isChange,
+  ]
+  const anything = fc.anything({ maxDepth: 4 })
+  const near = fc.letrec(tie => ({
+    node: fc.oneof(
+      { depthSize: 'small' },
+      fc.constantFrom(null, '', '10.0.0.1', 'UP', 80, -1, 0.5, true, 'IPv4', '__proto__'),
+      fc.array(tie('node'), { maxLength: 3 }),
+      fc.dictionary(
+        fc.constantFrom(
+          ...['Service', 'Node', 'Address', 'Port', 'Tags', 'Meta', 'Weights', 'Passing', 'hosts', 'ip', 'port'],
+          ...['weight', 'metadata', 'application', 'applications', 'instance', 'status', 'items', 'endpoints', 'ports'],
+          ...[
+            'addresses',
+            'addressType',
+            'conditions',
+            'resourceVersion',
+            '__proto__',
+            'apps__hashcode',
+            'object',
+            'type',
+          ],
+        ),
+        tie('node'),
+        { maxKeys: 6 },
+      ),
+    ),
+  })).node
+  fc.assert(
+    fc.property(fc.oneof(anything, near), answer => {
+      for (const parse of parses) {
+        try {
+          parse(answer)
+        } catch (error) {
+          if (!(error instanceof AnswerError)) throw error
+        }
+      }
+    }),
+    { numRuns: 500 },
+  )
+  parseSlices({ metadata: { resourceVersion: '1' }, items: [slice('a', 1, at(1))] })
+})
