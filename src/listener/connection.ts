@@ -327,6 +327,8 @@ export class Connection {
     }
     if (this.#flowing) return
     this.#flowing = true
+    // From here on it is the client who is waited for, for as long as anybody who sends a body.
+    this.#timer.set(this.options.timeouts.idle)
     if (this.#at < this.#end) this.#readBody()
     // Inside a read the pump goes on by itself; outside it has to be told.
     if (!this.#pumping) this.#pump()

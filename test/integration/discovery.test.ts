@@ -116,7 +116,7 @@ for (const [name, open] of [
       t.ok(a.requests - after <= 8, 'none but what was under way')
       await load.stop()
       t.same(load.failures, [])
-      t.ok(load.requests > 500, `${load.requests} requests`)
+      t.ok(load.requests > 100, `${load.requests} requests`)
     },
   )
 }
@@ -162,7 +162,7 @@ t.test('etcd killed, restarted empty, compacted, frozen: no request fails, then 
   await knows(gateway, [a, b, c], 35_000)
   await load.stop()
   t.same(load.failures, [])
-  t.ok(load.requests > 500, `${load.requests} requests`)
+  t.ok(load.requests > 100, `${load.requests} requests`)
 })
 
 t.test('discovered endpoints are probed, and shown with all that is known of them', async t => {

@@ -264,7 +264,7 @@ t.test('attacks', async t => {
     for (const value of ['0', '-1', '-0.5', '1000000000', '1000000000.999', '1e9', '1e-400'])
       await fails(raw('exp', value), `exp ${value}`)
     for (const value of [later, `${later}.5`, '1e15']) await fails(raw('nbf', value), `nbf ${value}`)
-    await passes(raw('exp', `${later}.25`), 'parts of a second are a date (RFC 7519 2)')
+    await fails(raw('exp', `${later}.25`), 'parts of a second')
   })
 
   await t.test('names twice', async () => {

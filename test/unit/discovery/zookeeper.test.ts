@@ -310,8 +310,9 @@ t.test('waits leave nothing behind: watches stay one a path, and close ends the 
   )
   asked.close!()
   await eventually(
-    async () => (await connections()) === 1,
+    async () => (await connections()) === 0,
     () => 'the session stays',
+    10_000,
   )
 })
 
