@@ -93,6 +93,7 @@ async function play(scenario: Scenario): Promise<void> {
         upstreamPorts: [upstream.port],
         routes: scenario.routes,
         plugins,
+        discovered: scenario.discovered ?? false,
         haproxy: prepared?.haproxy ?? null,
         redisPort: redis?.port ?? null,
         folder: own,

@@ -21,6 +21,8 @@ export interface Scenario {
   readonly plugins?: string
   /** Plugins that need files and clients that need credentials, instead of `plugins`. Called once a scenario. */
   readonly prepare?: (folder: string) => Promise<Prepared>
+  /** True: Sluice finds the upstream's endpoints by discovery and probes them, instead of having them listed. */
+  readonly discovered?: boolean
   /** True: a Redis is started for it, which Sluice knows as the store `shared`. */
   readonly redis?: boolean
 }

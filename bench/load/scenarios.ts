@@ -2,6 +2,7 @@
 import { body64k } from './body-64k.ts'
 import { breaker } from './breaker.ts'
 import { canary } from './canary.ts'
+import { discovery } from './discovery.ts'
 import { jwt } from './jwt.ts'
 import { limitLease } from './limit-lease.ts'
 import { limitMemory } from './limit-memory.ts'
@@ -19,6 +20,7 @@ export const scenarios: readonly Scenario[] = [
   post1k,
   body64k,
   routes10k,
+  discovery,
   breaker,
   limitMemory,
   limitRedis,

@@ -14,6 +14,8 @@ export interface RivalOrder {
   readonly routes: number
   /** Plugins for Sluice, a YAML list; null for none. */
   readonly plugins: string | null
+  /** See Scenario. */
+  readonly discovered: boolean
   /** See Prepared. */
   readonly haproxy: Prepared['haproxy'] | null
   /** Port of a Redis on 127.0.0.1 for the store `shared`; null for none. */

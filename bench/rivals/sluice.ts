@@ -9,6 +9,10 @@ import { type Rival, RivalProcess } from './rival.ts'
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url))
 const PACKAGE = fileURLToPath(new URL('../../package.json', import.meta.url))
 
+/** Probed once a second, five times as often as by default. */
+const DISCOVERED =
+  '{ discover: { from: list, service: bench }, health: { active: { path: /healthz?bytes=1, interval: 1s } } }'
+
 function sluice(engine: 'native' | 'uws', bare = false): Rival {
   const name = bare ? 'sluice, no plugins' : `sluice (${engine})`
   return {
@@ -19,7 +23,7 @@ function sluice(engine: 'native' | 'uws', bare = false): Rival {
       const { version } = JSON.parse(fs.readFileSync(PACKAGE, 'utf8')) as { version: string }
       return `${version} ${commit()}`.trim()
     },
-    async start({ upstreamPorts, routes, plugins, redisPort, folder }) {
+    async start({ upstreamPorts, routes, plugins, discovered, redisPort, folder }) {
       const file = path.join(folder, 'gateway.yaml')
       const entries =
         routes === 1
@@ -29,17 +33,17 @@ function sluice(engine: 'native' | 'uws', bare = false): Rival {
               (_, i) => `  - { name: r${i}, match: { path: ${routePrefix(i)}/* }, upstream: bench }`,
             )
       const endpoints = upstreamPorts.map(p => `"127.0.0.1:${p}"`).join(', ')
+      fs.writeFileSync(path.join(folder, 'endpoints.json'), `[${endpoints}]`)
       fs.writeFileSync(
         file,
         `listeners:
   - { name: web, host: 127.0.0.1, port: 0, engine: ${engine} }
 admin: off
 upstreams:
-  bench:
-    endpoints: [${endpoints}]
+  bench: ${discovered && !bare ? DISCOVERED : `{ endpoints: [${endpoints}] }`}
   bench-v2:
     endpoints: [${endpoints}]
-${bare || redisPort === null ? '' : `stores: { shared: { kind: redis, url: "redis://127.0.0.1:${redisPort}" } }\n`}plugins: ${bare || plugins === null ? '[]' : plugins}
+${discovered ? 'discovery: { list: { kind: file, path: ./endpoints.json } }\n' : ''}${bare || redisPort === null ? '' : `stores: { shared: { kind: redis, url: "redis://127.0.0.1:${redisPort}" } }\n`}plugins: ${bare || plugins === null ? '[]' : plugins}
 routes:
 ${entries.join('\n')}
 `,

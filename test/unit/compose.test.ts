@@ -27,6 +27,7 @@ const service = z
     security_opt: z.array(z.literal('no-new-privileges:true')).optional(),
     restart: z.enum(['no', 'always', 'on-failure', 'unless-stopped']).optional(),
     stop_grace_period: composeDuration.optional(),
+    profiles: z.array(z.string()).optional(),
     ports: z.array(z.string().regex(/^(\d+\.\d+\.\d+\.\d+:)?\d{1,5}:\d{1,5}(\/(tcp|udp))?$/)).optional(),
     volumes: z.array(z.string().regex(/^[^:]+:\/[^:]*(:ro)?$/)).optional(),
     depends_on: z
