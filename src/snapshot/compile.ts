@@ -170,7 +170,8 @@ class Compiler {
       const before = this.#previous?.upstreams.get(name)
       const poller =
         discover === undefined ? null : this.#registries.get(discover.from)!.registry.watch(discover.service)
-      if (balance === 'ring-hash' || hashOn !== undefined) this.#hashKeys.set(name, compileKey(hashOn ?? 'client.ip'))
+      if (balance === 'ring-hash' || (hashOn !== undefined && isUserBalancer(balance)))
+        this.#hashKeys.set(name, compileKey(hashOn ?? 'client.ip'))
       const makeBalancer = await this.#balancer(name, balance)
       try {
         const same = before !== undefined && before.poller === poller && sameUpstream(before, options)

@@ -138,9 +138,6 @@ export const upstreamOptions = z
     if ((given.endpoints === undefined) === (given.discover === undefined)) {
       context.addIssue({ code: 'custom', message: 'either endpoints or discover is due' })
     }
-    if (given.hashOn !== undefined && given.balance !== 'ring-hash' && !isUserBalancer(given.balance)) {
-      context.addIssue({ code: 'custom', message: 'needs `balance: ring-hash`', path: ['hashOn'] })
-    }
     if (given.tls !== undefined && given.scheme === 'http') {
       context.addIssue({ code: 'custom', message: 'tls needs `scheme: https`', path: ['tls'] })
     }
