@@ -1,11 +1,18 @@
-// Runs the soak for some minutes and says what it found: `npm run soak -- --minutes 60`; exit 1 where something is wrong.
+// Runs a soak for some minutes and says what it found: `npm run soak -- --minutes 60`, or that of discovery, with a thousand
+// services that change: `npm run soak -- discovery --minutes 10`. Exit 1 where something is wrong.
 import { parseArgs } from 'node:util'
+import { soakDiscovery } from '../test/support/soak/discovery.ts'
 import { soak } from '../test/support/soak/soak.ts'
 
-const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' } } })
+const { values, positionals } = parseArgs({
+  options: { minutes: { type: 'string', default: '10' } },
+  allowPositionals: true,
+})
 const minutes = Number(values.minutes)
-if (!(minutes > 0)) {
-  console.error('usage: npm run soak [-- --minutes N]')
+const kinds = { all: soak, discovery: soakDiscovery }
+const run = kinds[(positionals[0] ?? 'all') as keyof typeof kinds]
+if (!(minutes > 0) || run === undefined || positionals.length > 1) {
+  console.error('usage: npm run soak [-- [discovery] --minutes N]')
   process.exit(2)
 }
 
@@ -15,7 +22,7 @@ const end = async () => {
 }
 let failed = true
 try {
-  const report = await soak({ teardown: step => void last.push(step) }, minutes * 60, line => console.log(line))
+  const report = await run({ teardown: step => void last.push(step) }, minutes * 60, line => console.log(line))
   failed = report.faults.length > 0
   console.log(JSON.stringify(report, null, 2))
 } finally {

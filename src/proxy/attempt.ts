@@ -47,6 +47,8 @@ export class Attempt implements ResponseSink, Try {
   #waiting: Waiting | null = null
   /** When it began, by performance.now(); 0 where its time is not taken. */
   #startedAt = 0
+  /** The transport is telling the head: what follows of the same read comes after it. */
+  #inHead = false
 
   constructor(proxy: AttemptOwner, x: Passage, endpoint: Endpoint) {
     this.#proxy = proxy
@@ -111,7 +113,9 @@ export class Attempt implements ResponseSink, Try {
       return
     }
     this.#waiting = { chunks: [], ended: false, trailers: null, error: null }
+    this.#inHead = true
     this.#proxy.respond(x)
+    this.#inHead = false
   }
 
   /** The response phase is over: send the head and what has come since. Called by the proxy. */
@@ -126,7 +130,8 @@ export class Attempt implements ResponseSink, Try {
     for (const chunk of waiting.chunks) room = this.#pass(chunk)
     if (waiting.error !== null) this.#cut(waiting.error)
     else if (waiting.ended) this.#end(waiting.trailers)
-    else {
+    else if (!this.#inHead) {
+      // Where the phase was over at once, the body may be in the same read: head and body go out in one write.
       x.down.flush()
       if (room) this.#call?.resume()
     }
