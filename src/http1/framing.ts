@@ -37,13 +37,12 @@ export function isToken(text: string): boolean {
   return true
 }
 
+const BAD_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/
+
 /** True when every character may stand in a field value or reason phrase (RFC 9110 5.5): no CR, LF, NUL, controls. */
 export function isFieldValue(text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if ((code < 0x20 && code !== 9) || code === 0x7f || code > 0xff) return false
-  }
-  return true
+  // Values are slices of their head: the expression's engine reads those faster than a loop over charCodeAt.
+  return !BAD_IN_VALUE.test(text)
 }
 
 // reg-name without the comma, which would make a list of two hosts (RFC 3986 3.2.2).
