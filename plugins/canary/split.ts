@@ -1,5 +1,5 @@
 // Who gets which version: 10,000 buckets dealt out by weight, so that growing a share moves users only towards it.
-import { avalanche, murmur3 } from './murmur.ts'
+import { avalanche, murmur3 } from '../../src/plugin-api.ts'
 
 /** Buckets in all: a share is kept to 0.01 %. */
 export const BUCKETS = 10_000
