@@ -68,7 +68,10 @@ export async function soakDiscovery(
     listeners: [{ name: 'web', port: 0 }],
     admin: { port: 0 },
     discovery: { files: { kind: 'file', path: join(folder, '{service}', 'list.json') } },
-    upstreams: Object.fromEntries(names.map((name, i) => [name, { discover: { from: 'files', service: String(i) } }])),
+    // Ten thousand endpoints: their idle connections alone would be what grows.
+    upstreams: Object.fromEntries(
+      names.map((name, i) => [name, { discover: { from: 'files', service: String(i) }, connections: { idle: '2s' } }]),
+    ),
     routes: names.map((name, i) => ({ name, match: { path: `/${i}/*` }, upstream: name })),
   }
   const gateway = await startChild(t, JSON.stringify(config))
