@@ -1,6 +1,6 @@
 // Asking a registry over HTTP: one request with a bound on its time and on the size of its answer, or a stream of lines.
 import type { Agent, Dispatcher } from 'undici'
-import { MAX_ANSWER } from './provider.ts'
+import { MAX_ANSWER, WAIT } from './provider.ts'
 
 /** A registry answered with something other than what was asked for. The message is fit for a log. */
 export class AnswerError extends Error {
@@ -95,6 +95,31 @@ export class HttpRegistry {
       if (rest.trim() !== '') yield rest
     } finally {
       response.body.destroy()
+    }
+  }
+
+  /**
+   * Ask for an answer without an end and wait for a line that is news, WAIT at most. `registry` when the registry ended
+   * the answer before there was one. Rejects like `lines`, and as soon as the question's signal is aborted.
+   */
+  async news(question: Question, isNews: (line: unknown) => boolean): Promise<'news' | 'waited' | 'registry'> {
+    const { signal } = question
+    signal.throwIfAborted()
+    const end = new AbortController()
+    const stop = () => end.abort()
+    const timer = setTimeout(stop, WAIT).unref()
+    signal.addEventListener('abort', stop)
+    try {
+      for await (const line of this.lines({ ...question, signal: end.signal }))
+        if (isNews(parseJson(line))) return 'news'
+      return 'registry'
+    } catch (error) {
+      signal.throwIfAborted()
+      if (end.signal.aborted) return 'waited'
+      throw error
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', stop)
     }
   }
 

@@ -1,16 +1,9 @@
 // etcd: the keys under a prefix over the v3 JSON gateway, with a streaming watch that says when to read them again.
 import { z } from 'zod'
-import { AnswerError, type AskTls, asList, asMap, HttpRegistry, parseJson } from './ask.ts'
+import { AnswerError, type AskTls, asList, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
 import { readTls, registryAddress, registryTls } from './http-options.ts'
-import {
-  type DiscoveryProvider,
-  defineProvider,
-  type Found,
-  type Instance,
-  type ProviderContext,
-  WAIT,
-} from './provider.ts'
+import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 /** Options of `kind: etcd`. */
 export const etcdOptions = z
@@ -142,25 +135,12 @@ class Etcd implements DiscoveryProvider {
 
   /** Wait until there is something to read; WAIT at most. */
   async #change(range: KeyRange, cursor: string, signal: AbortSignal): Promise<void> {
-    const end = new AbortController()
-    const stop = () => end.abort()
-    const timer = setTimeout(stop, WAIT).unref()
-    signal.addEventListener('abort', stop)
     const start_revision = String(BigInt(cursor.split('/')[0]!) + 1n)
-    try {
-      await this.#authorized(end.signal, async headers => {
-        const body = { create_request: { ...range, start_revision } }
-        const question = { method: 'POST' as const, path: '/v3/watch', headers, body, signal: end.signal }
-        for await (const line of this.#registry.lines(question)) if (isNews(parseJson(line), cursor)) return
-        throw new AnswerError('etcd ended the watch')
-      })
-    } catch (error) {
-      signal.throwIfAborted()
-      if (!end.signal.aborted) throw error
-    } finally {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', stop)
-    }
+    const body = { create_request: { ...range, start_revision } }
+    const ended = await this.#authorized(signal, headers =>
+      this.#registry.news({ method: 'POST', path: '/v3/watch', headers, body, signal }, line => isNews(line, cursor)),
+    )
+    if (ended === 'registry') throw new AnswerError('etcd ended the watch')
   }
 
   /** Ask with a token when there is a user; once more with a new one when it is refused: tokens end after some minutes. */

@@ -2,17 +2,10 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { z } from 'zod'
-import { AnswerError, asList, asMap, HttpRegistry, parseJson } from './ask.ts'
+import { AnswerError, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
 import { registryAddress } from './http-options.ts'
-import {
-  type DiscoveryProvider,
-  defineProvider,
-  type Found,
-  type Instance,
-  type ProviderContext,
-  WAIT,
-} from './provider.ts'
+import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 const file = z.string().min(1)
@@ -138,22 +131,12 @@ class Kubernetes implements DiscoveryProvider {
 
   /** Wait until something of the service changes; WAIT at most. */
   async #change(path: string, version: string, signal: AbortSignal): Promise<void> {
-    const end = new AbortController()
-    const stop = () => end.abort()
-    const timer = setTimeout(stop, WAIT).unref()
-    signal.addEventListener('abort', stop)
     const watch = `${path}&watch=true&allowWatchBookmarks=true&resourceVersion=${encodeURIComponent(version)}`
     try {
-      const question = { path: watch, headers: await this.#headers(), signal: end.signal }
-      for await (const line of this.#http.lines(question)) if (isChange(parseJson(line))) return
       // The server ends a watch after some minutes by itself: the list is read anew, and nothing is missed.
+      await this.#http.news({ path: watch, headers: await this.#headers(), signal }, isChange)
     } catch (error) {
-      signal.throwIfAborted()
-      if (end.signal.aborted || (error instanceof AnswerError && error.status === 410)) return
-      throw error
-    } finally {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', stop)
+      if (!(error instanceof AnswerError && error.status === 410)) throw error
     }
   }
 
