@@ -6,6 +6,7 @@ import {
   condition,
   duration,
   fieldName,
+  GATEWAY_FIELDS,
   isFieldValue,
   isToken,
   PluginOptionsError,
@@ -84,18 +85,6 @@ export const options = z.strictObject({
 /** Checked options. */
 export type Options = z.output<typeof options>
 
-/** Fields of framing and of the connection. */
-const OURS = new Set([
-  'connection',
-  'content-length',
-  'host',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
-
 /** Throws PluginOptionsError. */
 export function check(given: Options, { upstreams }: PluginSurroundings): void {
   const { rules, split, label } = given
@@ -119,7 +108,7 @@ export function check(given: Options, { upstreams }: PluginSurroundings): void {
   }
   checkWeights(split.map(({ weight }) => weight))
   checkSticky(given)
-  if (label !== undefined && OURS.has(label))
+  if (label !== undefined && GATEWAY_FIELDS.has(label))
     throw new PluginOptionsError(`${label} is set by the gateway itself`, ['label'])
 }
 

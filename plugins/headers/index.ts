@@ -5,6 +5,7 @@ import {
   definePlugin,
   type Exchange,
   fieldName,
+  GATEWAY_FIELDS,
   isFieldValue,
   PluginOptionsError,
   z,
@@ -32,18 +33,6 @@ const options = z.strictObject({
 
 type Edits = z.output<typeof options>['request']
 
-/** Fields of framing and of the connection: no edit may touch them. */
-const OURS = new Set([
-  'connection',
-  'content-length',
-  'host',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
-
 /** One compiled edit: its value for an exchange, already fit to be written. */
 interface Edit {
   readonly name: string
@@ -53,7 +42,7 @@ interface Edit {
 function compile(side: 'request' | 'response', kind: 'set' | 'add', given: Edits): Edit[] {
   return Object.entries(given[kind]).map(([name, text]) => {
     const path = [side, kind, name]
-    if (OURS.has(name)) throw new PluginOptionsError(`${name} is set by the gateway itself`, path)
+    if (GATEWAY_FIELDS.has(name)) throw new PluginOptionsError(`${name} is set by the gateway itself`, path)
     if (!isFieldValue(text)) throw new PluginOptionsError('a header value must not hold control characters', path)
     try {
       const template = compileTemplate(text)
@@ -72,7 +61,8 @@ function clean(value: string): string {
 
 function checkRemovals(side: 'request' | 'response', given: Edits): readonly string[] {
   for (const [i, name] of given.remove.entries()) {
-    if (OURS.has(name)) throw new PluginOptionsError(`${name} is set by the gateway itself`, [side, 'remove', i])
+    if (GATEWAY_FIELDS.has(name))
+      throw new PluginOptionsError(`${name} is set by the gateway itself`, [side, 'remove', i])
   }
   return given.remove
 }

@@ -1,21 +1,9 @@
 // The options of jwt, and what of them can be judged without reading a file.
-import { duration, fieldName, z } from '../../src/plugin-api.ts'
+import { duration, fieldName, GATEWAY_FIELDS, z } from '../../src/plugin-api.ts'
 import { ALGORITHMS, type Algorithm, isSymmetric, secretBytes } from './keys.ts'
 import { SOURCE } from './token-source.ts'
 
 const names = Object.keys(ALGORITHMS) as [Algorithm, ...Algorithm[]]
-
-/** Fields of framing and of the connection: no claim may become one. */
-const OURS = new Set([
-  'connection',
-  'content-length',
-  'host',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
 
 const KEY_SOURCES = ['jwks', 'secret', 'key', 'jwksFile'] as const
 
@@ -149,7 +137,9 @@ export const options = z
         claims: z
           .record(
             z.string().min(1),
-            fieldName().refine(name => !OURS.has(name), { error: 'this header is set by the gateway itself' }),
+            fieldName().refine(name => !GATEWAY_FIELDS.has(name), {
+              error: 'this header is set by the gateway itself',
+            }),
           )
           .default({})
           .describe('Claim to header for the upstream. The client’s own headers of these names are always removed.')

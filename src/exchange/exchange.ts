@@ -4,7 +4,7 @@ import type { GatewayError } from '../errors.ts'
 import type { CidrSet } from '../http/cidr.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { clientAddress } from '../http/forwarded.ts'
-import { header, type RequestHead, type ResponseHead, removeHeader } from '../http/head.ts'
+import { GATEWAY_FIELDS, header, type RequestHead, type ResponseHead, removeHeader } from '../http/head.ts'
 import { isFieldValue, isToken } from '../http1/framing.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -154,21 +154,9 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   }
 }
 
-// Fields that belong to the connection or to framing: what a plugin set here would break the message for both sides.
-const OURS = new Set([
-  'connection',
-  'content-length',
-  'transfer-encoding',
-  'keep-alive',
-  'upgrade',
-  'te',
-  'host',
-  'trailer',
-])
-
 function checked(name: string, value: string): string {
   if (!isToken(name) || name !== name.toLowerCase()) throw new TypeError(`"${name}" is no lower-case header name`)
-  if (OURS.has(name)) throw new TypeError(`the header ${name} is set by the gateway itself`)
+  if (GATEWAY_FIELDS.has(name)) throw new TypeError(`the header ${name} is set by the gateway itself`)
   if (!isFieldValue(value)) throw new TypeError(`the value for header ${name} holds a control character`)
   return value
 }

@@ -114,3 +114,18 @@ export function isIdempotent(method: string): boolean {
 export function isBodiless(method: string, status: number): boolean {
   return method === 'HEAD' || status === 204 || status === 304
 }
+
+/**
+ * Fields that belong to the connection or to framing: the gateway sets them itself, and what a plugin set there would
+ * break the message for both sides.
+ */
+export const GATEWAY_FIELDS: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'host',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
