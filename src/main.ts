@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The sluice command: start, check, routes, schema and demo; signals and exit codes.
 import { parseArgs } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
 import bundled from '../plugins/bundled.ts'
 import { formatFault } from './config/fault.ts'
 import { jsonSchemaText } from './config/json-schema.ts'
@@ -47,6 +48,10 @@ function gatewayOptions(file: string): GatewayOptions {
 function catalog(): Catalog {
   return new Catalog(bundled, { sluice: pluginApi })
 }
+
+// Objects of a site whose first ones lived long are made in the old generation from then on. Under load that hits what
+// each request is made of, and costs a sixth of a request's time in the collector (docs/decisions/0011).
+setFlagsFromString('--no-allocation-site-pretenuring')
 
 async function main(argv: readonly string[]): Promise<number> {
   let parsed: ReturnType<typeof parse>
