@@ -21,6 +21,7 @@ const MAX_DISCARD = 1024 * 1024
  */
 const MAX_AHEAD = 64 * 1024 * 1024
 const EMPTY = Buffer.alloc(0)
+const NOT_ASCII = /[\x80-\xff]/
 
 const State = {
   /** Nothing of the answer is known. */
@@ -79,6 +80,7 @@ export class UwsDownstream implements Downstream {
   #chunk: Uint8Array = EMPTY
   /** Status line and fields as the library takes them: one call instead of one a field. */
   #head = ''
+  #ascii = true
   #bodiless = false
   #total = -1
   /** Bytes of a body with a length that were given to `write`. */
@@ -151,7 +153,10 @@ export class UwsDownstream implements Downstream {
     for (let i = 0; i < headers.length; i += 2) {
       const name = headers[i]!
       // The library adds its own Date and cannot be told not to; two would be one too many (RFC 9110 6.6.1).
-      if (name !== 'date') text += `\r\n${name}: ${headers[i + 1]}`
+      if (name === 'date') continue
+      const value = headers[i + 1]!
+      if (NOT_ASCII.test(value)) this.#ascii = false
+      text += `\r\n${name}: ${value}`
     }
     this.#head = text
     this.#total = head.bodyLength
@@ -269,7 +274,8 @@ export class UwsDownstream implements Downstream {
 
   #writeHead(sayClose: boolean): void {
     const text = sayClose ? `${this.#head}\r\nconnection: close` : this.#head
-    this.#res.writeStatus(isAscii(text) ? text : Buffer.from(text, 'latin1'))
+    // The library writes a string as UTF-8.
+    this.#res.writeStatus(this.#ascii ? text : Buffer.from(text, 'latin1'))
     this.#head = ''
   }
 
@@ -396,8 +402,4 @@ export class UwsDownstream implements Downstream {
     this.onAbort = null
     this.onDrain = null
   }
-}
-
-function isAscii(text: string): boolean {
-  return !/[\x80-\xff]/.test(text)
 }
