@@ -57,13 +57,36 @@ function isGoodName(name: string): boolean {
   return true
 }
 
-/** What is wrong with a header list that others than the parser wrote to, or null: the write-side check (PITFALLS 5). */
-export function headerListFault(headers: Readonly<HeaderList>): string | null {
+const NOTHING: HeaderList = []
+
+/**
+ * What is wrong with a header list that others than the parser wrote to, or null: the write-side check (PITFALLS 5).
+ * `parsed` is the list as the parser made it: what still stands there in its order is not looked at again.
+ */
+export function headerListFault(headers: Readonly<HeaderList>, parsed: Readonly<HeaderList> = NOTHING): string | null {
+  let from = 0
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]
     const value = headers[i + 1]
+    let at = from
+    while (at < parsed.length && (parsed[at] !== name || parsed[at + 1] !== value)) at += 2
+    if (at < parsed.length) {
+      from = at + 2
+      continue
+    }
     if (typeof name !== 'string' || !isGoodName(name)) return 'a header name is no token'
     if (typeof value !== 'string' || !isFieldValue(value)) return `the value of ${name} holds a control character`
   }
   return null
+}
+
+/** Visible ASCII (RFC 9112 3.2). */
+const BAD_IN_TARGET = /[^\x21-\x7e]/
+
+/** What is wrong with a request head that others than the parser wrote to, or null; `parsed` as above. */
+export function requestHeadFault(head: RequestHead, parsed: Readonly<HeaderList>): string | null {
+  if (BAD_IN_TARGET.test(head.path) || BAD_IN_TARGET.test(head.query))
+    return 'the target holds what is no visible ASCII'
+  if (!isFieldValue(head.host)) return 'the host holds a control character'
+  return headerListFault(head.headers, parsed)
 }

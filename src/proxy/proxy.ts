@@ -8,7 +8,7 @@ import { addForwarding, countForward } from '../http/forwarded.ts'
 import type { Reply, RequestHead } from '../http/head.ts'
 import { normalizePath } from '../http/path.ts'
 import { problem } from '../http/problem.ts'
-import { headerListFault } from '../http1/serialize.ts'
+import { headerListFault, requestHeadFault } from '../http1/serialize.ts'
 import type { Log } from '../log.ts'
 import type { Step } from '../pipeline/plan.ts'
 import { PASS_OVER } from '../pipeline/plugin.ts'
@@ -75,6 +75,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     snapshot.inFlight++
     down.onAbort = error => this.#aborted(x, error)
     if (entry.route.timeout !== Number.POSITIVE_INFINITY) x.deadline = wheel.time() + entry.route.timeout
+    if (entry.route.plan.request !== null) x.parsed = head.headers.slice()
     // 4. The request phase, synchronously until the first promise.
     runRequest(entry.route.plan, x, this)
     if (!x.finished && x.attempt === null && x.response === null && x.timer === null) this.#guard(x)
@@ -122,6 +123,13 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       }
       head.path = path
     }
+    if (route.plan.request !== null) {
+      const fault = requestHeadFault(head, x.parsed)
+      if (fault !== null) {
+        this.fail(x, new GatewayError('SLUICE_PLUGIN_FAILED', `towards the upstream ${fault}`))
+        return
+      }
+    }
     if (!countForward(head)) {
       // TRACE would send the client's credentials back as content (RFC 9110 9.3.8).
       if (head.method === 'TRACE') this.fail(x, new GatewayError('SLUICE_NOT_IMPLEMENTED', 'TRACE ends here'))
@@ -131,13 +139,6 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     if (!addForwarding(head, x.snapshot.trusted)) {
       this.fail(x, new GatewayError('SLUICE_LOOP_DETECTED', 'Via names this gateway too often'))
       return
-    }
-    if (route.plan.request !== null) {
-      const fault = headerListFault(head.headers)
-      if (fault !== null) {
-        this.fail(x, new GatewayError('SLUICE_PLUGIN_FAILED', `towards the upstream ${fault}`))
-        return
-      }
     }
     // Whatever comes of the body, its old length would end the message at the wrong byte.
     if (route.plan.rewritesRequest && head.bodyLength > 0) head.bodyLength = -1
@@ -258,7 +259,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   responsePassed(given: Exchange): void {
     const x = given as Passage
     x.timer?.remove()
-    const checked = x.route.plan.response === null ? null : headerListFault(x.response!.headers)
+    const checked = x.route.plan.response === null ? null : headerListFault(x.response!.headers, x.parsed)
     if (checked !== null) {
       this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: checked })
       this.#failHard(x)

@@ -1,6 +1,6 @@
 // A plugin that throws or rejects, in each phase: 500 for that one exchange, logged under the plugin's name; and when and off.
 import t, { type Test } from 'tap'
-import { definePlugin, type Plugin, type PluginDefinition, z } from '../../src/plugin-api.ts'
+import { definePlugin, type Exchange, type Plugin, type PluginDefinition, z } from '../../src/plugin-api.ts'
 import { startGateway } from '../support/gateway.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
 import { eventually } from '../support/within.ts'
@@ -33,6 +33,26 @@ const CASES: Record<string, { phases: Record<string, unknown>; seen: 'refused' |
   'onResponseChunk rejects and rewrites': { phases: { onResponseChunk: reject, rewrites: true }, seen: 'cut' },
   'onFinish throws': { phases: { onFinish: boom }, seen: 'whole' },
   'onFinish rejects': { phases: { onFinish: reject }, seen: 'whole' },
+}
+
+/** Phases that write what would be more than one line; whose doing it was is not known then. */
+const SPLITTING: Record<string, Record<string, unknown>> = {
+  'onRequest splits the request by its path': {
+    onRequest: (x: Exchange) => void (x.head.path = '/ HTTP/1.1\r\nhost: b\r\n\r\nGET /'),
+  },
+  'onRequest splits the request by its query': {
+    onRequest: (x: Exchange) => {
+      x.head.hasQuery = true
+      x.head.query = 'a HTTP/1.1\r\nb: c'
+    },
+  },
+  'onRequest splits the request by its host': { onRequest: (x: Exchange) => void (x.head.host = 'a\r\nb: c') },
+  'onRequest splits the request by a header': {
+    onRequest: (x: Exchange) => void x.head.headers.push('x-a', 'a\r\nb: c'),
+  },
+  'onResponse splits the answer by a header': {
+    onResponse: (x: Exchange) => void x.response!.headers.unshift('x-a', 'a\r\nb: c'),
+  },
 }
 
 function failing(phases: Record<string, unknown>): PluginDefinition {
@@ -151,3 +171,21 @@ t.test('off: the plugin is not made at all', async t => {
   t.match(await (await gateway.connect()).head('GET / HTTP/1.1', 'Host: a').response(), { status: 200 })
   t.equal(made, 0)
 })
+
+for (const [name, phases] of Object.entries(SPLITTING)) {
+  t.test(name, async t => {
+    const { gateway, upstream } = await start(t, phases)
+    const targets: string[] = []
+    upstream.onRequest = request => {
+      targets.push(request.target)
+      request.reply('200 OK', 'from the upstream')
+    }
+    const client = await gateway.connect()
+    client.head('GET /bad HTTP/1.1', 'Host: a')
+    const response = await client.response()
+    t.equal(response.status, 500)
+    t.match(JSON.parse(response.text), { code: 'SLUICE_PLUGIN_FAILED' })
+    t.notMatch(client.text, /\nb:/)
+    t.same(targets, name.startsWith('onRequest') ? [] : ['/bad'])
+  })
+}

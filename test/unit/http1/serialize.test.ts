@@ -110,3 +110,17 @@ t.test('the write-side check names what is wrong', async t => {
   t.match(headerListFault([1, 'x'] as never), /no token/)
   t.match(headerListFault(['a', 1] as never), /value of a/)
 })
+
+t.test('the write-side check finds the same whether or not it knows what was parsed', async () => {
+  const good = fc.tuple(fc.constantFrom('a', 'b', 'x-c'), fc.constantFrom('1', '2', 'three'))
+  const any = fc.tuple(fc.constantFrom('a', 'b', 'x c', ''), fc.constantFrom('1', '2', 'a\nb', '\x7f'))
+  fc.assert(
+    fc.property(fc.array(good), fc.array(fc.oneof(any, fc.nat())), (parsed, written) => {
+      // A number stands for the pair at that place, so that some of the list stays, is moved, doubled or left out.
+      const pairs = written.map(each =>
+        typeof each === 'number' ? (parsed[each % (parsed.length || 1)] ?? ['a', '1']) : each,
+      )
+      return headerListFault(pairs.flat(), parsed.flat()) === headerListFault(pairs.flat())
+    }),
+  )
+})

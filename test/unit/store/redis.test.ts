@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { Log } from '../../../src/log.ts'
@@ -183,6 +184,31 @@ t.test('on one server', async t => {
       () => stores[0]!.gateways === 2,
       () => `${stores[0]!.gateways}`,
     )
+  })
+
+  t.test('a key that holds something else fails its own question alone', async t => {
+    const store = await open(t, redis.url, { prefix: 'spoilt' })
+    const counter = store.counter(options('sliding-window', 0, { limit: 10 }))
+    await counter.hit('bad', 1)
+    const [key] = (await redis.send('KEYS', 'spoilt:*bad*')) as [string]
+    await redis.send('DEL', key)
+    await redis.send('LPUSH', key, 'x')
+    // Asked in one turn of the loop, so that they go out together.
+    const tallies = await Promise.all(['a', 'bad', 'b'].map(each => counter.hit(each, 1)))
+    t.same(
+      tallies.map(({ decider, remaining }) => [decider, remaining]),
+      [
+        ['store', 9],
+        ['local', 9],
+        ['store', 9],
+      ],
+    )
+  })
+
+  t.test('strings stay quick: ioredis leaves their methods in the slow form', async t => {
+    await open(t, redis.url)
+    setFlagsFromString('--allow-natives-syntax')
+    t.ok(new Function('return %HasFastProperties(String.prototype)')())
   })
 
   t.test('SCRIPT FLUSH fails no request', async t => {
