@@ -51,22 +51,24 @@ export class Batch {
   /** `head` begins each of its keys; `now` stands in for the server's clock in tests. */
   add({ count, limits }: Question, head: string, need: number, want: number, now: Now | null, waiting: Waiting): void {
     for (let i = 0; i < count; i++) this.keys.push(head + i)
-    this.text += `${count} ${need} ${want} ${now === null ? '-' : Math.floor(now())} ${limits}\n`
+    this.text += `${need} ${want} ${now === null ? '-' : Math.floor(now())} ${limits}\n`
     this.#waiting.push(waiting)
     this.#lengths.push(1 + 3 * count)
   }
 
   /** The call is over. */
   answered(error: Error | null, answer: unknown): void {
+    if (error !== null) {
+      for (const waiting of this.#waiting) waiting.fail(error.message)
+      return
+    }
+    const numbers = (answer as string).split(' ')
     let at = 0
     for (let i = 0; i < this.#waiting.length; i++) {
       const waiting = this.#waiting[i]!
-      if (error !== null) {
-        waiting.fail(error.message)
-        continue
-      }
       const end = at + this.#lengths[i]!
-      const part = (answer as number[]).slice(at, end)
+      const part: number[] = []
+      for (let k = at; k < end; k++) part.push(Number(numbers[k]))
       if (part[0]! < 0) waiting.fail('a key holds something that is not a count')
       else waiting.succeed(part)
       at = end
