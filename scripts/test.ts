@@ -13,8 +13,13 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const TAP = path.join(ROOT, 'node_modules/tap/dist/esm/run.mjs')
 const BUILT = path.join(ROOT, 'node_modules/@tapjs/test/test-built')
 
-// Tests start `node` by name too: that must be this one.
-const env = { ...process.env, PATH: `${path.dirname(process.execPath)}:${process.env['PATH'] ?? ''}` }
+const env = {
+  ...process.env,
+  // Tests start `node` by name too: that must be this one.
+  PATH: `${path.dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
+  // What tests start as a process of its own.
+  SLUICE_TEST_MAIN: path.join(ROOT, 'dist/src/main.js'),
+}
 
 /** tap compiles its Test class from the plugins of .taprc; as installed, or after a build that was cut short, it fits no test here. */
 function build(): void {
@@ -34,6 +39,13 @@ function build(): void {
     console.error('tap build failed')
     process.exit(1)
   }
+}
+
+/** The command as it ships. */
+function compile(): void {
+  const tsc = path.join(ROOT, 'node_modules/typescript/bin/tsc')
+  const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.json'], { cwd: ROOT, env, stdio: 'inherit' })
+  if (status !== 0) process.exit(1)
 }
 
 interface Counts {
@@ -105,6 +117,7 @@ class Report {
 }
 
 build()
+compile()
 console.log(`Node ${process.versions.node}`)
 const started = Date.now()
 const tap = spawn(process.execPath, [TAP, 'run', '--reporter=tap', ...process.argv.slice(2)], {

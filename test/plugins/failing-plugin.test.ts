@@ -38,7 +38,9 @@ const CASES: Record<string, { phases: Record<string, unknown>; seen: 'refused' |
 /** Phases that write what would be more than one line; whose doing it was is not known then. */
 const SPLITTING: Record<string, Record<string, unknown>> = {
   'onRequest splits the request by its path': {
-    onRequest: (x: Exchange) => void (x.head.path = '/ HTTP/1.1\r\nhost: b\r\n\r\nGET /'),
+    onRequest: (x: Exchange) => {
+      x.head.path = '/ HTTP/1.1\r\nhost: b\r\n\r\nGET /'
+    },
   },
   'onRequest splits the request by its query': {
     onRequest: (x: Exchange) => {
@@ -46,7 +48,11 @@ const SPLITTING: Record<string, Record<string, unknown>> = {
       x.head.query = 'a HTTP/1.1\r\nb: c'
     },
   },
-  'onRequest splits the request by its host': { onRequest: (x: Exchange) => void (x.head.host = 'a\r\nb: c') },
+  'onRequest splits the request by its host': {
+    onRequest: (x: Exchange) => {
+      x.head.host = 'a\r\nb: c'
+    },
+  },
   'onRequest splits the request by a header': {
     onRequest: (x: Exchange) => void x.head.headers.push('x-a', 'a\r\nb: c'),
   },
