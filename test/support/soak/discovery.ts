@@ -11,7 +11,7 @@ import { pause } from '../within.ts'
 const SERVICES = 1000
 const INSTANCES = 10
 const CHANGES = 100
-const CLIENTS = 16
+const CLIENTS = 20
 
 /** What one span of traffic came to; times in milliseconds, memory in MiB. */
 export interface Span {
