@@ -4,7 +4,14 @@ import type { GatewayError } from '../errors.ts'
 import type { CidrSet } from '../http/cidr.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { clientAddress } from '../http/forwarded.ts'
-import { GATEWAY_FIELDS, header, type RequestHead, type ResponseHead, removeHeader } from '../http/head.ts'
+import {
+  GATEWAY_FIELDS,
+  type HeaderList,
+  header,
+  type RequestHead,
+  type ResponseHead,
+  removeHeader,
+} from '../http/head.ts'
 import { isFieldValue, isToken } from '../http1/framing.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -52,6 +59,11 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   reached = 0
   skipped = 0
   finished = false
+  /**
+   * Names and values that are known to be well-formed, where plugins may write to the header lists: what was parsed of
+   * the request and then of the answer, and what the setters below have checked.
+   */
+  proven: HeaderList | null = null
   #requestId = ''
   #clientIp = ''
 
@@ -109,12 +121,12 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   setRequestHeader(name: string, value: string): void {
     const good = checked(name, value)
     this.removeRequestHeader(name)
-    this.head.headers.push(name, good)
+    this.#push(this.head.headers, name, good)
   }
 
   /** Add a request header beside those of that name. Throws on CR, LF and the like. */
   addRequestHeader(name: string, value: string): void {
-    this.head.headers.push(name, checked(name, value))
+    this.#push(this.head.headers, name, checked(name, value))
   }
 
   /** Take a header out of the request, with its underscore twins. */
@@ -127,6 +139,11 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     }
   }
 
+  #push(list: HeaderList, name: string, good: string): void {
+    list.push(name, good)
+    this.proven?.push(name, good)
+  }
+
   /** First value of an answer's header, in the response phase. */
   responseHeader(name: string): string | undefined {
     return this.response === null ? undefined : header(this.response.headers, name)
@@ -137,13 +154,13 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     if (this.response === null) return
     const good = checked(name, value)
     removeHeader(this.response.headers, name)
-    this.response.headers.push(name, good)
+    this.#push(this.response.headers, name, good)
     if (name === 'date') this.response.hasDate = true
   }
 
   /** Add a header to the answer beside those of that name, in the response phase. */
   addResponseHeader(name: string, value: string): void {
-    this.response?.headers.push(name, checked(name, value))
+    if (this.response !== null) this.#push(this.response.headers, name, checked(name, value))
   }
 
   /** Take a header out of the answer, in the response phase. */
@@ -154,36 +171,48 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   }
 }
 
+/** Names that were found to be good: mostly the same few. Bounded. */
+const settable = new Set<string>()
+const MAX_SETTABLE = 1024
+
 function checked(name: string, value: string): string {
-  if (!isToken(name) || name !== name.toLowerCase()) throw new TypeError(`"${name}" is no lower-case header name`)
-  if (GATEWAY_FIELDS.has(name)) throw new TypeError(`the header ${name} is set by the gateway itself`)
+  if (!settable.has(name)) {
+    if (!isToken(name) || name !== name.toLowerCase()) throw new TypeError(`"${name}" is no lower-case header name`)
+    if (GATEWAY_FIELDS.has(name)) throw new TypeError(`the header ${name} is set by the gateway itself`)
+    if (settable.size < MAX_SETTABLE) settable.add(name)
+  }
   if (!isFieldValue(value)) throw new TypeError(`the value for header ${name} holds a control character`)
   return value
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+/** Bytes of randomness that are fetched at a time. */
+const ENTROPY = 4096
+
 let idTime = 0
 let idCount = 0
-let entropy: Buffer = randomBytes(0)
+/** Of the current millisecond: up to the version's digit. */
+let idHead = ''
+/** Hexadecimal digits. */
+let entropy = ''
 let entropyAt = 0
 
 /** A UUID of version 7 (RFC 9562 5.7): time, a counter within the millisecond, randomness. Sorts by time. */
 export function uuidV7(): string {
   const now = Date.now()
-  if (now > idTime) {
-    idTime = now
+  if (now > idTime || ++idCount > 0xfff) {
+    idTime = Math.max(now, idTime + 1)
     idCount = 0
-  } else if (++idCount > 0xfff) {
-    idTime++
-    idCount = 0
+    const time = idTime.toString(16).padStart(12, '0')
+    idHead = `${time.slice(0, 8)}-${time.slice(8)}-7`
   }
-  if (entropyAt >= entropy.length) {
-    entropy = randomBytes(4096)
+  if (entropyAt === entropy.length) {
+    entropy = randomBytes(ENTROPY).toString('hex')
     entropyAt = 0
   }
-  const random = entropy.toString('hex', entropyAt, entropyAt + 8)
-  entropyAt += 8
-  const time = idTime.toString(16).padStart(12, '0')
-  const variant = ((Number.parseInt(random[0]!, 16) & 3) | 8).toString(16)
-  const count = idCount.toString(16).padStart(3, '0')
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${count}-${variant}${random.slice(1, 4)}-${random.slice(4)}`
+  const at = entropyAt
+  entropyAt += 16
+  const variant = '89ab'.charAt(entropy.charCodeAt(at) & 3)
+  const count = `${HEX[idCount >> 8]!.charAt(1)}${HEX[idCount & 0xff]}`
+  return `${idHead}${count}-${variant}${entropy.substring(at + 1, at + 4)}-${entropy.substring(at + 4, at + 16)}`
 }

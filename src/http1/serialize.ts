@@ -57,20 +57,22 @@ function isGoodName(name: string): boolean {
   return true
 }
 
-const NOTHING: HeaderList = []
-
 /**
  * What is wrong with a header list that others than the parser wrote to, or null: the write-side check (PITFALLS 5).
- * `parsed` is the list as the parser made it: what still stands there in its order is not looked at again.
+ * `proven` are names and values that are known to be good: what stands among them in this order is not looked at again.
  */
-export function headerListFault(headers: Readonly<HeaderList>, parsed: Readonly<HeaderList> = NOTHING): string | null {
+export function headerListFault(
+  headers: Readonly<HeaderList>,
+  proven: Readonly<HeaderList> | null = null,
+): string | null {
+  const known = proven === null ? 0 : proven.length
   let from = 0
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]
     const value = headers[i + 1]
     let at = from
-    while (at < parsed.length && (parsed[at] !== name || parsed[at + 1] !== value)) at += 2
-    if (at < parsed.length) {
+    while (at < known && (proven![at] !== name || proven![at + 1] !== value)) at += 2
+    if (at < known) {
       from = at + 2
       continue
     }
@@ -83,10 +85,10 @@ export function headerListFault(headers: Readonly<HeaderList>, parsed: Readonly<
 /** Visible ASCII (RFC 9112 3.2). */
 const BAD_IN_TARGET = /[^\x21-\x7e]/
 
-/** What is wrong with a request head that others than the parser wrote to, or null; `parsed` as above. */
-export function requestHeadFault(head: RequestHead, parsed: Readonly<HeaderList>): string | null {
+/** What is wrong with a request head that others than the parser wrote to, or null; `proven` as above. */
+export function requestHeadFault(head: RequestHead, proven: Readonly<HeaderList> | null): string | null {
   if (BAD_IN_TARGET.test(head.path) || BAD_IN_TARGET.test(head.query))
     return 'the target holds what is no visible ASCII'
   if (!isFieldValue(head.host)) return 'the host holds a control character'
-  return headerListFault(head.headers, parsed)
+  return headerListFault(head.headers, proven)
 }

@@ -112,7 +112,7 @@ export class Attempt implements ResponseSink, Try {
       x.down.writeHead(head)
       return
     }
-    x.parsed = head.headers.slice()
+    x.proven = head.headers.slice()
     this.#waiting = { chunks: [], ended: false, trailers: null, error: null }
     this.#inHead = true
     this.#proxy.respond(x)

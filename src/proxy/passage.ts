@@ -3,7 +3,7 @@ import type { Timer } from '../clock.ts'
 import type { GatewayError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
 import type { Downstream } from '../http/downstream.ts'
-import type { HeaderList, Reply, RequestHead } from '../http/head.ts'
+import type { Reply, RequestHead } from '../http/head.ts'
 import type { Route } from '../route/route.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 
@@ -19,14 +19,10 @@ export interface Try {
   cancel(error: GatewayError | null): void
 }
 
-const NONE: HeaderList = []
-
 /** See the head of this file. Plugins see the Exchange alone. */
 export class Passage extends Exchange<Route> {
   readonly snapshot: Snapshot
   attempt: Try | null = null
-  /** The request's and then the answer's header list as it was parsed, where plugins may write to it. */
-  parsed: HeaderList = NONE
   /** The gateway's own answer, once there is one. */
   reply: Reply | null = null
   /** Runs while nothing else would notice that the time is up: a plugin's promise, the pause before a retry. */

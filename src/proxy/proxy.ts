@@ -75,7 +75,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     snapshot.inFlight++
     down.onAbort = error => this.#aborted(x, error)
     if (entry.route.timeout !== Number.POSITIVE_INFINITY) x.deadline = wheel.time() + entry.route.timeout
-    if (entry.route.plan.request !== null) x.parsed = head.headers.slice()
+    if (entry.route.plan.request !== null) x.proven = head.headers.slice()
     // 4. The request phase, synchronously until the first promise.
     runRequest(entry.route.plan, x, this)
     if (!x.finished && x.attempt === null && x.response === null && x.timer === null) this.#guard(x)
@@ -124,7 +124,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       head.path = path
     }
     if (route.plan.request !== null) {
-      const fault = requestHeadFault(head, x.parsed)
+      const fault = requestHeadFault(head, x.proven)
       if (fault !== null) {
         this.fail(x, new GatewayError('SLUICE_PLUGIN_FAILED', `towards the upstream ${fault}`))
         return
@@ -259,7 +259,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   responsePassed(given: Exchange): void {
     const x = given as Passage
     x.timer?.remove()
-    const checked = x.route.plan.response === null ? null : headerListFault(x.response!.headers, x.parsed)
+    const checked = x.route.plan.response === null ? null : headerListFault(x.response!.headers, x.proven)
     if (checked !== null) {
       this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: checked })
       this.#failHard(x)
