@@ -123,17 +123,22 @@ export function runResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, 
       return
     }
     if (!isPromise(result)) continue
-    result.then(
-      () => {
-        if (!x.finished) runResponse(steps, x, end, i + 1)
-      },
-      error => {
-        if (!x.finished) end.pluginFailed(x, step, error)
-      },
-    )
+    awaitResponse(steps, x, end, i, result)
     return
   }
   end.responsePassed(x)
+}
+
+// On its own, as awaitRequest is: a closure in the loop above would cost every round of it a context.
+function awaitResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, at: number, result: Promise<unknown>): void {
+  result.then(
+    () => {
+      if (!x.finished) runResponse(steps, x, end, at + 1)
+    },
+    error => {
+      if (!x.finished) end.pluginFailed(x, steps[at]!, error)
+    },
+  )
 }
 
 /** Takes what a plugin threw where nothing of the exchange depends on it any more. */
