@@ -7,6 +7,8 @@ export const REDACTED = '[redacted]'
 const SECRET = /secret|password|token|keys?$|credential|authorization/i
 /** `scheme://user:password@`, wherever it stands in a text. */
 const USERINFO = /([a-z][a-z0-9+.-]*:\/\/)[^\s/?#]*@/gi
+/** A short key can be guessed from its hash. */
+const HASH = /\bsha256:[0-9a-f]{64}\b/gi
 /** What a limit counts by is called `key` and is no secret: attributes, joined with `+`. */
 const ATTRIBUTES = /^(?:client\.ip|route|host|path|method|consumer|(?:header|query|cookie|jwt)\.[\w-]+)(?:\+[\w.-]+)*$/
 
@@ -17,7 +19,7 @@ export function isSecretName(name: string): boolean {
 
 /**
  * A copy of raw configuration with `[redacted]` for every scalar, and every scalar in a list, under a key that is named
- * like a secret, for credentials in addresses, and for what came from a variable that is named like one.
+ * like a secret, for credentials in addresses, for hashes of keys, and for what came from a variable that is named like one.
  */
 export function redact(
   value: unknown,
@@ -37,7 +39,7 @@ export function redact(
     if (from === null || typeof from === 'boolean') return from
     if (hidden.size > 0 && hidden.has(JSON.stringify(path))) return REDACTED
     if (isSecretName(name) && !(name === 'key' && ATTRIBUTES.test(String(from)))) return REDACTED
-    return typeof from === 'string' ? from.replace(USERINFO, `$1${REDACTED}@`) : from
+    return typeof from === 'string' ? from.replace(USERINFO, `$1${REDACTED}@`).replace(HASH, REDACTED) : from
   }
 
   function step(key: string | number, inner: unknown, name: string): unknown {

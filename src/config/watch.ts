@@ -5,6 +5,8 @@ import { dirname, resolve } from 'node:path'
 
 /** Quiet time after the last event before the file is looked at, in milliseconds: editors write in several steps. */
 const DEBOUNCE = 100
+/** After so long it is looked at all the same: the directory may hold a log that is never quiet. */
+const LONGEST = 1_000
 /** How often a directory that went away is looked for, in milliseconds. */
 const RETRY = 1_000
 
@@ -23,6 +25,8 @@ export function watchFile(file: string, changed: () => void, retry = RETRY): Wat
   const directory = dirname(resolve(file))
   let watcher: FSWatcher | null = null
   let timer: NodeJS.Timeout | null = null
+  /** When the look that `timer` is for was first wanted. */
+  let wanted = 0
   let closed = false
   let directoryId = ''
   // Looks are one after the other, or an older answer could come after a newer one.
@@ -31,11 +35,16 @@ export function watchFile(file: string, changed: () => void, retry = RETRY): Wat
   let seen = identity(statSync(file, { bigint: true, throwIfNoEntry: false }))
 
   const later = (time: number) => {
-    if (timer !== null) clearTimeout(timer)
-    timer = setTimeout(() => {
-      timer = null
-      look(true)
-    }, time)
+    const now = performance.now()
+    if (timer === null) wanted = now
+    else clearTimeout(timer)
+    timer = setTimeout(
+      () => {
+        timer = null
+        look(true)
+      },
+      Math.min(time, Math.max(0, wanted + LONGEST - now)),
+    )
     // The gateway's listeners keep the process; a watch does not.
     timer.unref()
   }

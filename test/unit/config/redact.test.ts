@@ -48,6 +48,13 @@ t.test('credentials in addresses', async t => {
   ])
 })
 
+t.test('hashes of keys: a weak key can be guessed from its hash', async t => {
+  const hash = `sha256:${'0a'.repeat(32)}`
+  t.same(redact({ consumers: { shop: hash, crew: [hash, hash] } }), {
+    consumers: { shop: '[redacted]', crew: ['[redacted]', '[redacted]'] },
+  })
+})
+
 t.test('what came from a variable that is named like a secret', async t => {
   const substituted = [
     { path: ['a', 0], names: ['DB_PASSWORD'] },

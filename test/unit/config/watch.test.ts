@@ -1,5 +1,5 @@
 // Watching a file as editors, deployments and Kubernetes change it; every wait is for the call itself.
-import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { watchFile } from '../../../src/config/watch.ts'
@@ -90,6 +90,17 @@ t.test('a thousand writes are few calls, and the last one sees the last content'
   clearInterval(alive)
   t.equal(read, 'a: 1000\n')
   t.ok(calls < 20, `${calls} calls`)
+})
+
+t.test('neighbours that never rest put no change off', async t => {
+  const dir = t.testdir({ 'g.yaml': 'a: 1\n', log: '' })
+  const file = join(dir, 'g.yaml')
+  const watch = watching(t, file)
+  const chatter = setInterval(() => appendFileSync(join(dir, 'log'), 'x\n'), 20)
+  t.teardown(() => clearInterval(chatter))
+  writeFileSync(file, 'a: 2\n')
+  await watch.next(0)
+  t.equal(watch.calls(), 1)
 })
 
 t.test('a neighbour is no change, and nothing comes after close', async t => {
