@@ -88,9 +88,10 @@ function isBracketed(text: string): boolean {
   return close + 1 === text.length || (text[close + 1] === ':' && isPort(text, close + 2))
 }
 
-/** A host for comparing: lower-case, without a default port. */
-export function comparableHost(host: string): string {
-  return host.toLowerCase().replace(/:(?:80|443)?$/, '')
+/** A host for comparing: lower-case, and without the port where that is `usual`. */
+export function comparableHost(host: string, usual: number): string {
+  const lower = host.toLowerCase().replace(/:$/, '')
+  return lower.endsWith(`:${usual}`) ? lower.slice(0, lower.lastIndexOf(':')) : lower
 }
 
 // End-to-end fields that Connection may not name to have them dropped (CONFIG.md, Forwarding).

@@ -398,7 +398,8 @@ export class HeadParser {
       if (found === null) return this.#refuse('the request target is neither a path nor an http URL')
       const authority = found[1]!
       if (!isHost(authority)) return this.#refuse('bad authority in the request target')
-      if (this.host !== '' && comparableHost(this.host) !== comparableHost(authority)) {
+      const usual = target.charCodeAt(4) === COLON ? 80 : 443
+      if (this.host !== '' && comparableHost(this.host, usual) !== comparableHost(authority, usual)) {
         return this.#refuse('Host differs from the request target')
       }
       if (this.host === '' && this.minor > 0) return this.#refuse('no Host')

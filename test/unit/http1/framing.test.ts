@@ -78,10 +78,11 @@ t.test('hosts', async t => {
   ]) {
     t.notOk(isHost(bad), bad)
   }
-  t.equal(comparableHost('A.b:80'), 'a.b')
-  t.equal(comparableHost('A.b:'), 'a.b')
-  t.equal(comparableHost('a:8080'), 'a:8080')
-  t.equal(comparableHost('[::1]:443'), '[::1]')
+  t.equal(comparableHost('A.b:80', 80), 'a.b')
+  t.equal(comparableHost('A.b:', 80), 'a.b')
+  t.equal(comparableHost('a:8080', 80), 'a:8080')
+  t.equal(comparableHost('[::1]:443', 443), '[::1]')
+  t.equal(comparableHost('a:443', 80), 'a:443')
 })
 
 t.test('Connection', async t => {
