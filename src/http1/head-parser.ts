@@ -241,6 +241,16 @@ export class HeadParser {
       const nameEnd = at++
       while (at < limit && (bytes[at] === SP || bytes[at] === HTAB)) at++
       let valueStart = at
+      // Four at a time: values are most of a head.
+      while (
+        at + 4 <= limit &&
+        (VALUE_BYTE[bytes[at]!]! &
+          VALUE_BYTE[bytes[at + 1]!]! &
+          VALUE_BYTE[bytes[at + 2]!]! &
+          VALUE_BYTE[bytes[at + 3]!]!) ===
+          1
+      )
+        at += 4
       while (at < limit && VALUE_BYTE[bytes[at]!] === 1) at++
       if (at + 1 >= limit) {
         if (at < limit && bytes[at] !== CR)

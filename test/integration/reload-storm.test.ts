@@ -11,7 +11,7 @@ import { eventually } from '../support/within.ts'
 // From sources each check starts a thread that compiles all of them: seconds on a busy machine. `npm run soak` plays more.
 t.setTimeout(240_000)
 
-const RELOADS = 16
+const RELOADS = 12
 const REQUESTS = 10_000
 
 async function upstreamPort(t: Test): Promise<number> {
