@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import net from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { freePort } from '../rivals/rival.ts'
+import { freePort } from '../../test/support/free-port.ts'
 
 export class RedisProcess {
   readonly port: number

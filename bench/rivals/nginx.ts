@@ -1,8 +1,9 @@
 // nginx with one worker, keep-alive to the upstream and the headers that Sluice adds.
 import fs from 'node:fs'
 import path from 'node:path'
+import { freePort } from '../../test/support/free-port.ts'
 import { routePrefix } from '../load/scenario.ts'
-import { freePort, type Rival, RivalProcess, versionLine } from './rival.ts'
+import { type Rival, RivalProcess, versionLine } from './rival.ts'
 
 export const nginx: Rival = {
   name: 'nginx',

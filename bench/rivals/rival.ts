@@ -52,17 +52,6 @@ export function versionLine(command: string, args: readonly string[]): string | 
   }
 }
 
-/** A port that was free a moment ago, for servers that cannot choose one and say which. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 /** The core that all rivals are held to, or null for any. */
 let core: string | null = null
 

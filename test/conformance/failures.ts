@@ -1,21 +1,11 @@
 // What a client sees when something fails: the table of errors, their shape, and answers that break off.
 
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
 import type { Test } from 'tap'
 import type { Plugin } from '../../src/plugin-api.ts'
+import { freePort } from '../support/free-port.ts'
 import type { RawResponse } from '../support/raw-client.ts'
 import { plugin } from './bodies.ts'
 import { chain, type Traits } from './engines.ts'
-
-/** A port that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
-}
 
 /** Check that an answer tells of this error and of nothing else (RFC 9457). */
 function isProblem(t: Test, answer: RawResponse, status: number, code: string): void {

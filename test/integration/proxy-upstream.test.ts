@@ -1,10 +1,10 @@
 // What the gateway does with upstreams that are busy, stale, hostile, slow or gone, on real sockets.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { definePlugin, z } from '../../src/plugin-api.ts'
+import { freePort } from '../support/free-port.ts'
 import { type GatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { RawUpstream, type SeenRequest } from '../support/raw-upstream.ts'
@@ -137,14 +137,6 @@ t.test('pool', async t => {
     await gateway.quiet()
   })
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
-}
 
 t.test('stale connections', async t => {
   // The upstream closes its kept connection at the very moment at which the next request is on its way.

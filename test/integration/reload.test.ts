@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startChild } from '../support/child-gateway.ts'
 import { type Life, lives } from '../support/counting-plugins.ts'
+import { freePort } from '../support/free-port.ts'
 import { RawClient } from '../support/raw-client.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
 import { type ReloadingGateway, startReloading } from '../support/reloading-gateway.ts'
@@ -24,15 +25,6 @@ async function ask(t: Test, port: number, path = '/') {
   const response = await client.head(`GET ${path} HTTP/1.1`, 'Host: a', 'Connection: close').response()
   client.destroy()
   return response
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 t.test('a change of the file: written in place, and renamed over', async t => {
@@ -165,7 +157,7 @@ t.test('unchanged plugins keep their instance, changed ones are closed once and 
   t.equal((await ask(t, g.port)).get('x-count-a'), 'a 3', 'a goes on counting')
   t.equal((await ask(t, g.port)).get('x-count-c'), 'c 4')
   // c goes, which the request in flight holds under the snapshot before the last.
-  t.ok(await g.reload(text('count-a: { label: a }', 'count-b: { label: b2 }')))
+  t.ok(await g.reload(text('count-a: { label: a }', 'count-b: { label: b2 }')), g.faults.join())
   t.equal((await ask(t, g.port)).get('x-count-b'), 'b2 3')
   const found = since(from)
   t.same(
@@ -202,9 +194,9 @@ t.test('a faulty file leaves plugins alone; off closes one, and its return makes
   t.notOk(await g.reload(text('count-a: { label: 1 }')))
   t.notOk(await g.reload(text('count-a: { label: a }, nosuch')))
   t.equal((await ask(t, g.port)).get('x-count-a'), 'a 2')
-  t.ok(await g.reload(text('count-a: { label: a, off: true }')))
+  t.ok(await g.reload(text('count-a: { label: a, off: true }')), g.faults.join())
   t.equal((await ask(t, g.port)).get('x-count-a'), '')
-  t.ok(await g.reload(text('count-a: { label: a, when: { header.x: present } }')))
+  t.ok(await g.reload(text('count-a: { label: a, when: { header.x: present } }')), g.faults.join())
   t.equal((await ask(t, g.port)).get('x-count-a'), '')
   t.same(
     lives.slice(from).map(life => [life.requests, life.closed]),
@@ -257,7 +249,10 @@ t.test('endpoints that stay keep their connections and numbers; those that go fi
   const clients = [await RawClient.connect(t, g.port), await RawClient.connect(t, g.port)]
   for (const client of clients) client.head('GET /slow HTTP/1.1', 'Host: a')
   const requests = [await one!.request(2), await two!.request(2)]
-  t.ok(await g.reload(text(`{ address: ${quoted(one!)}, weight: 3, labels: { version: v2 } }, ${quoted(three!)}`)))
+  t.ok(
+    await g.reload(text(`{ address: ${quoted(one!)}, weight: 3, labels: { version: v2 } }, ${quoted(three!)}`)),
+    g.faults.join(),
+  )
   t.equal(g.gateway.snapshot.upstreams.get('up'), up, 'the upstream is the same')
   t.equal(up.balancer.endpoints[0], endpointOne)
   t.match(endpointOne, { weight: 3, labels: { version: 'v2' }, requests: 3, inFlight: 1 })
@@ -291,7 +286,7 @@ t.test('endpoints that stay keep their connections and numbers; those that go fi
   const waiting = [...one!.requests, ...three!.requests].find(
     request => request.target === '/slow' && !requests.includes(request),
   )!
-  t.ok(await g.reload(text(quoted(one!), ', timeouts: { connect: 1s }')))
+  t.ok(await g.reload(text(quoted(one!), ', timeouts: { connect: 1s }')), g.faults.join())
   t.not(g.gateway.snapshot.upstreams.get('up'), up)
   waiting.reply('200 OK', 'late')
   t.equal((await last.response()).text, 'late')
@@ -311,7 +306,7 @@ t.test('a removed upstream finishes its request and lets go', async t => {
   const client = await RawClient.connect(t, g.port)
   client.head('GET / HTTP/1.1', 'Host: a')
   const request = await upstream.request(0)
-  t.ok(await g.reload(answering('new')))
+  t.ok(await g.reload(answering('new')), g.faults.join())
   t.equal((await ask(t, g.port)).text, 'new')
   request.reply('200 OK', 'late')
   t.equal((await client.response()).text, 'late')
@@ -333,7 +328,10 @@ t.test('listeners: added, removed, moved, and other limits on an open one', asyn
   t.equal((await other.head('GET / HTTP/1.1', 'Host: a').response()).status, 200)
   const [a] = g.gateway.listeners
 
-  t.ok(await g.reload(text(`name: renamed, port: ${first}, limits: { headerCount: 2 }`, `name: b, port: ${third}`)))
+  t.ok(
+    await g.reload(text(`name: renamed, port: ${first}, limits: { headerCount: 2 }`, `name: b, port: ${third}`)),
+    g.faults.join(),
+  )
   t.equal(g.gateway.listeners[0], a, 'not opened anew')
   t.equal(await other.closed, 'fin', 'the idle client of a moved listener is let go')
   await t.rejects(RawClient.connect(t, second), 'nobody listens there')
@@ -371,7 +369,7 @@ t.test('another engine or host on an open port is a fault that says so', async t
     /gateway\.yaml:2:\d+ listeners\[0\]\.host: the host of an open listener cannot be changed by a reload/,
   ])
   t.equal((await ask(t, port)).text, 'hi')
-  t.ok(await g.reload(text(', engine: native')))
+  t.ok(await g.reload(text(', engine: native')), g.faults.join())
 })
 
 t.test('a certificate that cannot be read is a fault; the old one goes on', async t => {
@@ -391,11 +389,11 @@ t.test('admin pages: opened, moved and closed by reloads', async t => {
   const text = (admin: string) => answering('hi').replace('admin: off', `admin: ${admin}`)
   const g: ReloadingGateway = await startReloading(t, text('off'))
   t.equal(g.gateway.adminPort, 0)
-  t.ok(await g.reload(text(`{ port: ${first} }`)))
+  t.ok(await g.reload(text(`{ port: ${first} }`)), g.faults.join())
   t.equal((await ask(t, first, '/healthz')).status, 200)
-  t.ok(await g.reload(text(`{ port: ${second} }`)))
+  t.ok(await g.reload(text(`{ port: ${second} }`)), g.faults.join())
   t.equal((await ask(t, second, '/healthz')).status, 200)
   await t.rejects(RawClient.connect(t, first))
-  t.ok(await g.reload(text('off')))
+  t.ok(await g.reload(text('off')), g.faults.join())
   await t.rejects(RawClient.connect(t, second))
 })

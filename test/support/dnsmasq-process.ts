@@ -1,37 +1,15 @@
 // A real dnsmasq on a free port that knows the names under `.test` that a test gives it, and refuses all others.
 
-import dgram from 'node:dgram'
 import { Resolver } from 'node:dns/promises'
-import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
-import net from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { freePort } from './free-port.ts'
 import { ServerProcess, temporaryFolder } from './server-process.ts'
 
 /** Debian keeps it off the PATH of most. */
 const DEBIAN = '/usr/sbin/dnsmasq'
-
-/** A port that was free a moment ago, for UDP and for TCP on 127.0.0.1. */
-async function freeDnsPort(): Promise<number> {
-  for (;;) {
-    const udp = dgram.createSocket('udp4')
-    udp.bind(0, '127.0.0.1')
-    await once(udp, 'listening')
-    const { port } = udp.address()
-    const tcp = net.createServer()
-    const free = await new Promise<boolean>(resolve => {
-      tcp.once('error', () => resolve(false))
-      tcp.listen(port, '127.0.0.1', () => resolve(true))
-    })
-    udp.close()
-    if (!free) continue
-    tcp.close()
-    await once(tcp, 'close')
-    return port
-  }
-}
 
 /** See the head of this file. */
 export class DnsServer extends ServerProcess {
@@ -68,7 +46,7 @@ export class DnsServer extends ServerProcess {
 
 /** Start one that knows these records, such as `host-record=a.test,10.0.0.1,30`. */
 export async function startDnsmasq(t: Pick<Test, 'teardown'>, ...lines: readonly string[]): Promise<DnsServer> {
-  const server = new DnsServer(t, await freeDnsPort(), temporaryFolder(t, 'dnsmasq'))
+  const server = new DnsServer(t, await freePort(), temporaryFolder(t, 'dnsmasq'))
   await server.know(lines)
   return server
 }

@@ -2,7 +2,8 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { freePort, ServerProcess, temporaryFolder } from './server-process.ts'
+import { freePort } from './free-port.ts'
+import { ServerProcess, temporaryFolder } from './server-process.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import zookeeper from 'node-zookeeper-client'
 import type { Test } from 'tap'
-import { freePort, ServerProcess, temporaryFolder } from './server-process.ts'
+import { freePort } from './free-port.ts'
+import { ServerProcess, temporaryFolder } from './server-process.ts'
 import { within } from './within.ts'
 
 /** Debian keeps its scripts off the PATH. */
