@@ -12,7 +12,7 @@ import {
   type ResponseHead,
   removeHeader,
 } from '../http/head.ts'
-import { isFieldValue, isToken } from '../http1/framing.ts'
+import { isFieldValue, isToken, remembering } from '../http1/framing.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 
@@ -171,15 +171,14 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   }
 }
 
-/** Names that were found to be good: mostly the same few. Bounded. */
-const settable = new Set<string>()
-const MAX_SETTABLE = 1024
+const isSettable = remembering(name => isToken(name) && name === name.toLowerCase() && !GATEWAY_FIELDS.has(name))
 
 function checked(name: string, value: string): string {
-  if (!settable.has(name)) {
-    if (!isToken(name) || name !== name.toLowerCase()) throw new TypeError(`"${name}" is no lower-case header name`)
-    if (GATEWAY_FIELDS.has(name)) throw new TypeError(`the header ${name} is set by the gateway itself`)
-    if (settable.size < MAX_SETTABLE) settable.add(name)
+  if (!isSettable(name)) {
+    const gateways = GATEWAY_FIELDS.has(name)
+    throw new TypeError(
+      gateways ? `the header ${name} is set by the gateway itself` : `"${name}" is no lower-case header name`,
+    )
   }
   if (!isFieldValue(value)) throw new TypeError(`the value for header ${name} holds a control character`)
   return value

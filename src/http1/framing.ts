@@ -37,6 +37,24 @@ export function isToken(text: string): boolean {
   return true
 }
 
+/** `test`, which remembers the first `most` texts that passed it: for names, which are mostly the same few hundred. */
+export function remembering(test: (text: string) => boolean, most = 1024): (text: string) => boolean {
+  const passed = new Set<string>()
+  return text => {
+    if (passed.has(text)) return true
+    if (!test(text)) return false
+    if (passed.size < most) passed.add(text)
+    return true
+  }
+}
+
+const BAD_IN_TARGET = /[^\x21\x22\x24-\x7e]/
+
+/** True when every character may stand in a request target that was split at `?`: visible ASCII but `#` (RFC 9112 3.2). */
+export function isTarget(text: string): boolean {
+  return !BAD_IN_TARGET.test(text)
+}
+
 const BAD_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/
 
 /** True when every character may stand in a field value or reason phrase (RFC 9110 5.5): no CR, LF, NUL, controls. */

@@ -1,7 +1,7 @@
 // Heads as bytes: request and status lines, field lines and the framing that is ours alone.
 import { STATUS_CODES } from 'node:http'
 import type { HeaderList, RequestHead } from '../http/head.ts'
-import { isFieldValue, isToken } from './framing.ts'
+import { isFieldValue, isTarget, isToken, remembering } from './framing.ts'
 
 const statusLines: string[] = []
 
@@ -46,16 +46,7 @@ export function httpDate(): string {
   return dateText
 }
 
-/** Names that were found to be tokens: mostly the same few hundred. Bounded. */
-const goodNames = new Set<string>()
-const MAX_GOOD_NAMES = 1024
-
-function isGoodName(name: string): boolean {
-  if (goodNames.has(name)) return true
-  if (!isToken(name)) return false
-  if (goodNames.size < MAX_GOOD_NAMES) goodNames.add(name)
-  return true
-}
+const isName = remembering(isToken)
 
 /**
  * What is wrong with a header list that others than the parser wrote to, or null: the write-side check (PITFALLS 5).
@@ -76,19 +67,15 @@ export function headerListFault(
       from = at + 2
       continue
     }
-    if (typeof name !== 'string' || !isGoodName(name)) return 'a header name is no token'
+    if (typeof name !== 'string' || !isName(name)) return 'a header name is no token'
     if (typeof value !== 'string' || !isFieldValue(value)) return `the value of ${name} holds a control character`
   }
   return null
 }
 
-/** Visible ASCII (RFC 9112 3.2). */
-const BAD_IN_TARGET = /[^\x21-\x7e]/
-
 /** What is wrong with a request head that others than the parser wrote to, or null; `proven` as above. */
 export function requestHeadFault(head: RequestHead, proven: Readonly<HeaderList> | null): string | null {
-  if (BAD_IN_TARGET.test(head.path) || BAD_IN_TARGET.test(head.query))
-    return 'the target holds what is no visible ASCII'
+  if (!isTarget(head.path) || !isTarget(head.query)) return 'the target holds what is no visible ASCII, or a #'
   if (!isFieldValue(head.host)) return 'the host holds a control character'
   return headerListFault(head.headers, proven)
 }

@@ -5,6 +5,7 @@ import {
   type ConnectionOptions,
   isChunked,
   isHost,
+  isTarget,
   isToken,
   parseContentLength,
   readConnection,
@@ -22,8 +23,6 @@ export interface UwsLimits {
 }
 
 const METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE', 'PATCH', 'OPTIONS']
-/** Visible ASCII but `#` (RFC 9112 3.2); the library lets `#`, DEL and everything above it through. */
-const NOT_TARGET = /[^\x21\x22\x24-\x7e]/
 /** The library refuses controls but DEL, and hands over what is above it decoded as UTF-8. */
 const NOT_PLAIN = /[^\t\x20-\x7e]/
 const NOT_TEXT = /[\x00-\x08\x0a-\x1f\x7f\ufffd]/
@@ -200,7 +199,8 @@ export class UwsHeadReader {
       this.#refuse(`more than ${this.#limits.count} fields`, 'SLUICE_HEADERS_TOO_LARGE')
     }
     if (this.#size > this.#limits.bytes) this.#refuse('the head is too large', 'SLUICE_HEADERS_TOO_LARGE')
-    if (NOT_TARGET.test(path) || (query !== undefined && NOT_TARGET.test(query))) {
+    // The library lets `#`, DEL and everything above it through.
+    if (!isTarget(path) || (query !== undefined && !isTarget(query))) {
       this.#refuse('bad byte in the request target')
     }
     if (path.charCodeAt(0) !== 0x2f && !(path === '*' && method === 'OPTIONS'))

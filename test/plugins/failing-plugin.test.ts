@@ -48,6 +48,11 @@ const SPLITTING: Record<string, Record<string, unknown>> = {
       x.head.query = 'a HTTP/1.1\r\nb: c'
     },
   },
+  'onRequest writes a fragment behind the path': {
+    onRequest: (x: Exchange) => {
+      x.head.path = '/admin#/public'
+    },
+  },
   'onRequest splits the request by its host': {
     onRequest: (x: Exchange) => {
       x.head.host = 'a\r\nb: c'
