@@ -33,6 +33,12 @@ export function requestHead(head: RequestHead, host: string): string {
   return `${text}\r\n`
 }
 
+/** Bytes as text of a character each. Of a plain Uint8Array too, whose own toString would list numbers. */
+export function latin1(bytes: Uint8Array): string {
+  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+  return buffer.toString('latin1')
+}
+
 let dateSecond = 0
 let dateText = ''
 

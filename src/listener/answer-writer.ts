@@ -3,31 +3,29 @@ import type { GatewayError } from '../errors.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { type HeaderList, isBodiless, type ResponseHead } from '../http/head.ts'
 import { lastChunk } from '../http1/chunked.ts'
-import { fieldLines, httpDate, statusLine } from '../http1/serialize.ts'
-import type { SocketWriter } from '../http1/socket-writer.ts'
+import { fieldLines, httpDate, latin1, statusLine } from '../http1/serialize.ts'
 
 /** A chunk up to this joins the head in one string; above it one copy into a buffer is cheaper. */
 const SMALL = 4096
-/** Gathered text past this is written without waiting for the end of the read. */
+/** Gathered text past this is written without waiting for the end of the read, or stops an answer that is not next. */
 const GATHER = 16 * 1024
 
 const Framing = { None: 0, Length: 1, Chunked: 2, UntilClose: 3 } as const
 
 /** What an answer needs of the connection that carries it. */
 export interface AnswerCarrier {
-  readonly writer: SocketWriter
+  /** Write latin1 text. False: wait for `drained`. */
+  text(text: string): boolean
+  /** Write text, borrowed bytes and text. False: wait for `drained`. */
+  chunk(before: string, bytes: Uint8Array, after: string): boolean
   /** The exchange wants the body (or goes on with it). */
   startBody(): void
   /** The exchange can take no more for now. */
   stopBody(): void
   /** Nobody will read the body: drop what of it has arrived. */
   skipBody(): void
-  /** The client takes what it is sent too slowly, or takes it again. */
-  stalled(is: boolean): void
-  /** The answer is complete: said once. */
+  /** The answer is complete, or was cut: said once. What of it is not written yet is to be had by `take`. */
   answered(down: Http1Downstream): void
-  /** The answer was cut; `untilClose` tells that its body would have ended with the connection. */
-  cut(untilClose: boolean): void
 }
 
 /** See Downstream. The connection makes one per request. */
@@ -40,24 +38,39 @@ export class Http1Downstream implements Downstream {
   trailers: HeaderList | null = null
   /** The head was written (or gathered). */
   started = false
-  /** The answer is complete or cut. */
+  /** The answer is complete or cut, though it may wait for its turn. */
   finished = false
   /** Another request may follow. */
   keepAlive: boolean
   readonly minor: number
   readonly #connection: AnswerCarrier
   readonly #method: string
+  /** Earlier requests of the connection have their answers; until then this one is gathered. */
+  #turn: boolean
   #framing: number = Framing.None
   #left = 0
   #gathered = ''
   #stalled = false
 
-  constructor(connection: AnswerCarrier, method: string, minor: number, keepAlive: boolean, bodyEnded: boolean) {
+  constructor(
+    connection: AnswerCarrier,
+    method: string,
+    minor: number,
+    keepAlive: boolean,
+    bodyEnded: boolean,
+    turn = true,
+  ) {
     this.#connection = connection
     this.#method = method
     this.minor = minor
     this.keepAlive = keepAlive
     this.bodyEnded = bodyEnded
+    this.#turn = turn
+  }
+
+  /** The body would have ended with the connection. */
+  get untilClose(): boolean {
+    return this.#framing === Framing.UntilClose
   }
 
   pause(): void {
@@ -112,34 +125,41 @@ export class Http1Downstream implements Downstream {
       before = `${length.toString(16)}\r\n`
       after = '\r\n'
     }
-    if (length <= SMALL) {
-      this.#gathered += before + (chunk as Buffer).toString('latin1') + after
-      if (this.#gathered.length > GATHER) this.flush()
-      return !this.#stalled
-    }
-    const text = this.#gathered + before
-    this.#gathered = ''
-    this.#sent(this.#connection.writer.chunk(text, chunk, after))
+    if (length <= SMALL || !this.#turn) {
+      this.#gathered += before + latin1(chunk) + after
+      if (this.#gathered.length > GATHER) {
+        if (this.#turn) this.flush()
+        else this.#stalled = true
+      }
+    } else if (!this.#connection.chunk(this.take() + before, chunk, after)) this.#stalled = true
     return !this.#stalled
   }
 
   flush(): void {
-    if (this.#gathered === '' || this.finished) return
-    const text = this.#gathered
-    this.#gathered = ''
-    this.#sent(this.#connection.writer.text(text))
+    if (this.#gathered === '' || this.finished || !this.#turn) return
+    if (!this.#connection.text(this.take())) this.#stalled = true
   }
 
-  #sent(room: boolean): void {
-    if (room || this.#stalled) return
-    this.#stalled = true
-    this.#connection.stalled(true)
+  /** What is gathered, no longer kept here. */
+  take(): string {
+    const text = this.#gathered
+    this.#gathered = ''
+    return text
+  }
+
+  /** Its turn has come. Called by the connection. */
+  begin(): void {
+    this.#turn = true
+    if (this.finished) return
+    const waited = this.#stalled
+    this.#stalled = false
+    this.flush()
+    if (waited && !this.#stalled) this.onDrain?.()
   }
 
   /** The client took what was written. Called by the connection. */
   drained(): void {
     this.#stalled = false
-    this.#connection.stalled(false)
     this.onDrain?.()
   }
 
@@ -150,17 +170,15 @@ export class Http1Downstream implements Downstream {
       return
     }
     if (this.#framing === Framing.Chunked) this.#gathered += lastChunk(trailers)
-    this.flush()
     this.#finish()
     this.#connection.answered(this)
   }
 
   abort(): void {
     if (this.finished) return
-    this.flush()
     this.aborted = true
     this.#finish()
-    this.#connection.cut(this.#framing === Framing.UntilClose)
+    this.#connection.answered(this)
   }
 
   close(): void {
@@ -172,6 +190,7 @@ export class Http1Downstream implements Downstream {
     if (this.finished) return
     this.aborted = true
     const onAbort = this.onAbort
+    this.#gathered = ''
     this.#finish()
     onAbort?.(null)
   }
@@ -186,7 +205,6 @@ export class Http1Downstream implements Downstream {
 
   #finish(): void {
     this.finished = true
-    this.#gathered = ''
     this.onChunk = null
     this.onAbort = null
     this.onDrain = null

@@ -2,6 +2,9 @@
 //
 // Over 300 lines because reading is one state machine: which bytes are a head, a body, or the next request must be
 // decided in one place, or two places decide differently.
+//
+// A client that does not wait for answers (pipelining) has its safe requests served side by side (RFC 9112 9.3.2), so that
+// their answers, sent in the order asked, can share writes; a request that is not safe has its turn after all before it.
 import type { Socket } from 'node:net'
 import { Timer, wheel } from '../clock.ts'
 import { GatewayError } from '../errors.ts'
@@ -16,6 +19,22 @@ import { bodyLimit, type ListenerOptions } from './listener.ts'
 const parser = new HeadParser()
 const EMPTY = Buffer.alloc(0)
 
+/** Connections whose answers go out together at the end of this turn of the loop. */
+let joining: Connection[] = []
+
+function writeJoined(): void {
+  const due = joining
+  joining = []
+  for (const connection of due) connection.writeJoined()
+}
+
+/** Methods that may be served in any order (RFC 9110 9.2.1). */
+function isSafe(method: string): boolean {
+  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
+}
+
+/** Answers that are complete are written, though others are to follow at once, when they measure this much. */
+const MAX_JOINED = 64 * 1024
 /** Bytes of later requests held while one is being answered; past it the socket is not read. */
 const MAX_AHEAD = 64 * 1024
 /** How long a socket with requests ahead goes unread while one of them is answered. */
@@ -60,7 +79,13 @@ export class Connection {
   readonly #maxBody: number
   #remoteAddress = ''
   #phase: number = Phase.Idle
+  /** The exchange whose answer is next. */
   #current: Http1Downstream | null = null
+  /** Exchanges behind it, in the order asked: only where it and they are safe and without a body. */
+  readonly #behind: Http1Downstream[] = []
+  #safe = false
+  /** Complete answers that are not written yet: at the end of this turn of the loop they are. */
+  #joined = ''
   /** The bytes in view, `[at, end)`: borrowed during a read; between reads a copy of what could not be used yet. */
   #bytes: Buffer = EMPTY
   #own: Buffer = EMPTY
@@ -93,7 +118,7 @@ export class Connection {
   /** Take over a socket that begins to be read after this. */
   attach(socket: Socket): void {
     this.socket = socket
-    this.writer = new SocketWriter(socket, true, () => this.#current?.drained())
+    this.writer = new SocketWriter(socket, true, () => this.#drained())
     this.#timer.set(this.options.timeouts.idle)
     socket.on('end', () => this.#fin())
     // The reason does not matter: whatever ended the socket, the client is gone.
@@ -124,7 +149,7 @@ export class Connection {
       this.#at = this.#end = 0
       this.#hold(bytes, from, length)
     }
-    if (this.#at < this.#end && this.#phase === Phase.Exchange) this.#getAhead()
+    if (this.#at < this.#end && (this.#phase === Phase.Exchange || this.#stalled)) this.#getAhead()
   }
 
   /**
@@ -157,27 +182,27 @@ export class Connection {
     } else if (!this.#ahead) {
       this.#ahead = true
       this.socket.pause()
-      this.#timer.set(LOOK)
+      if (!this.#stalled) this.#timer.set(LOOK)
     }
   }
 
-  /** Use the bytes in view: a body that flows, then further requests, one after the other and never nested. */
+  /** Use the bytes in view: a body that flows, then further requests, in order and never nested. */
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true
     while (this.#at < this.#end) {
       const before = this.#at
       if (this.#phase === Phase.Exchange) {
-        if (!this.#flowing || !this.#bodyPending()) break
-        this.#readBody()
+        if (!this.#bodyPending()) this.#lookAhead()
+        else if (this.#flowing) this.#readBody()
       } else if (this.#phase === Phase.Closing) this.#at = this.#end
-      else this.#parse()
+      else if (!this.#stalled) this.#parse()
       if (this.#at === before) break
     }
     this.#pumping = false
     if (this.#finReceived) this.#afterFin()
     else if (this.#ahead) {
-      if (this.#at === this.#end || this.#phase !== Phase.Exchange) this.#readOn()
+      if (this.#at === this.#end || (this.#phase !== Phase.Exchange && !this.#stalled)) this.#readOn()
     } else if (this.#end - this.#at <= MAX_AHEAD && (this.#flowing || !this.#bodyPending()) && this.socket.isPaused()) {
       this.socket.resume()
     }
@@ -203,6 +228,26 @@ export class Connection {
       return
     }
     this.#at = next
+    this.#begin(null)
+  }
+
+  /**
+   * Begin the next request while others are under way, where all of them are safe. What is not safe, not good or not
+   * complete is left, and read again when it is its turn.
+   */
+  #lookAhead(): void {
+    const last = this.#behind.at(-1) ?? this.#current!
+    if (!this.#safe || !last.keepAlive || this.#stalled || this.#owner.draining) return
+    if (this.#behind.length + 1 >= this.options.limits.pipelining) return
+    const next = parser.request(this.#bytes, this.#at, this.#end, this.#limits)
+    if (next === INCOMPLETE || next === INVALID) return
+    if (!isSafe(parser.method) || parser.chunked || parser.contentLength > 0 || parser.minor === 0) return
+    this.#at = next
+    this.#begin(last)
+  }
+
+  /** Begin the request that was parsed, as the current one or behind others. */
+  #begin(before: Http1Downstream | null): void {
     const chunked = parser.chunked
     const length = chunked ? -1 : Math.max(parser.contentLength, 0)
     const head: RequestHead = {
@@ -221,8 +266,14 @@ export class Connection {
       acceptsTrailers: parser.acceptsTrailers,
     }
     const keepAlive = !parser.close && !parser.upgrade && !this.#owner.draining && (head.minor > 0 || parser.keepAlive)
-    const down = new Http1Downstream(this, head.method, head.minor, keepAlive, length === 0)
+    const down = new Http1Downstream(this, head.method, head.minor, keepAlive, length === 0, before === null)
+    if (before !== null) {
+      this.#behind.push(down)
+      this.#receiver.receive(head, down)
+      return
+    }
     this.#current = down
+    this.#safe = length === 0 && head.minor > 0 && isSafe(head.method)
     this.#phase = Phase.Exchange
     this.#bodyRead = 0
     this.#bodyLeft = chunked ? 0 : length
@@ -323,7 +374,7 @@ export class Connection {
   startBody(): void {
     if (this.#continueDue) {
       this.#continueDue = false
-      this.writer.text('HTTP/1.1 100 Continue\r\n\r\n')
+      this.text('HTTP/1.1 100 Continue\r\n\r\n')
     }
     if (this.#flowing) return
     this.#flowing = true
@@ -349,34 +400,92 @@ export class Connection {
     this.socket.pause()
   }
 
-  /** The current answer is complete. Called by the downstream, once. */
-  answered(down: Http1Downstream): void {
-    if (this.#current !== down) return
-    this.#current = null
-    if (down.keepAlive && down.bodyEnded && !this.#owner.draining) {
+  /** An answer is complete, or was cut. Called by the downstream, once. */
+  answered(done: Http1Downstream): void {
+    if (this.#current !== done) return
+    let down = done
+    for (;;) {
+      const next = this.#behind.shift() ?? null
+      this.#current = next
+      this.#join(down.take(), next !== null)
+      if (down.aborted) {
+        this.#cut(down.untilClose)
+        return
+      }
+      if (!down.keepAlive || !down.bodyEnded || (next === null && this.#owner.draining)) {
+        this.#finishWriting()
+        // Unread bytes at close would make the kernel reset the connection and take the answer with it.
+        if (!this.#finReceived && this.socket.isPaused()) this.socket.resume()
+        return
+      }
+      if (next === null) break
+      next.begin()
+      if (!next.finished) break
+      down = next
+    }
+    if (this.#current === null) {
       this.#phase = Phase.Idle
       this.#flowing = false
       this.#timer.set(this.options.timeouts.idle)
-      if (!this.#pumping && (this.#at < this.#end || this.#finReceived || this.socket.isPaused())) this.#pump()
-      return
     }
-    this.#finishWriting()
-    // Unread bytes at close would make the kernel reset the connection and take the answer with it.
-    if (!this.#finReceived && this.socket.isPaused()) this.socket.resume()
+    if (!this.#pumping && (this.#at < this.#end || this.#finReceived || this.socket.isPaused())) this.#pump()
+  }
+
+  /** Write the end of an answer: at once, or where others follow, together with those that are complete in this turn of the loop. */
+  #join(text: string, more: boolean): void {
+    if (more && this.#joined === '') {
+      if (joining.length === 0) setImmediate(writeJoined)
+      joining.push(this)
+    }
+    this.#joined += text
+    if (!more || this.#joined.length > MAX_JOINED) this.writeJoined()
+  }
+
+  /** Called at the end of a turn of the loop, and before anything else is written. */
+  writeJoined(): void {
+    if (this.#joined !== '') this.text('')
+  }
+
+  /** Write latin1 text, behind what waits to be written. False: wait for the drain. Called by the downstream. */
+  text(text: string): boolean {
+    const joined = this.#joined
+    this.#joined = ''
+    const room = this.writer.text(joined + text)
+    if (!room) this.#stall()
+    return room
+  }
+
+  /** Like `text`, for borrowed bytes between two texts. Called by the downstream. */
+  chunk(before: string, bytes: Uint8Array, after: string): boolean {
+    const joined = this.#joined
+    this.#joined = ''
+    const room = this.writer.chunk(joined + before, bytes, after)
+    if (!room) this.#stall()
+    return room
   }
 
   /**
    * The answer was cut: the client must see a connection that ends early. Where the end of the connection is the
-   * end of the body, only a reset tells (RFC 9112 8). Called by the downstream.
+   * end of the body, only a reset tells (RFC 9112 8).
    */
-  cut(untilClose: boolean): void {
+  #cut(untilClose: boolean): void {
+    if (untilClose) {
+      this.#loseBehind()
+      this.socket.resetAndDestroy()
+    } else this.#finishWriting()
+  }
+
+  /** No answer follows: exchanges that were begun in advance are not answered any more, and may be asked again. */
+  #loseBehind(): void {
+    this.#current?.lose()
     this.#current = null
-    if (untilClose) this.socket.resetAndDestroy()
-    else this.#finishWriting()
+    for (const down of this.#behind.splice(0)) down.lose()
   }
 
   /** Send what is written and the FIN; read on a little so that the client can take it. */
   #finishWriting(): void {
+    this.#loseBehind()
+    this.writeJoined()
     this.#phase = Phase.Closing
     this.#at = this.#end
     this.socket.end()
@@ -384,17 +493,27 @@ export class Connection {
     this.#timer.set(this.writer.pending > 0 ? this.options.timeouts.idle : LINGER_TIME)
   }
 
-  /** The client takes what it is sent too slowly, or takes it again. Called by the downstream. */
-  stalled(is: boolean): void {
-    if (is) {
-      this.#stalled = true
-      this.#lastWritten = this.writer.taken
-      this.#timer.set(this.options.timeouts.idle)
-    } else {
-      this.#stalled = false
+  /** The client takes what it is sent too slowly: until it does, no further request is begun. */
+  #stall(): void {
+    if (this.#stalled) return
+    this.#stalled = true
+    this.#lastWritten = this.writer.taken
+    this.#timer.set(this.options.timeouts.idle)
+  }
+
+  /** The client has taken all that was written. */
+  #drained(): void {
+    if (!this.#stalled) return
+    this.#stalled = false
+    if (this.#phase !== Phase.Closing) {
+      const { idle, requestHeader } = this.options.timeouts
       if (this.#finReceived) this.#timer.set(HALF_CLOSE_GRACE)
+      else if (this.#current === null) this.#timer.set(this.#phase === Phase.Head ? requestHeader : idle)
+      else if (this.#ahead) this.#timer.set(LOOK)
       else if (!this.#bodyPending()) this.#timer.clear()
     }
+    this.#current?.drained()
+    if (!this.#pumping && this.#at < this.#end) this.#pump()
   }
 
   #linger(length: number): void {
@@ -412,7 +531,8 @@ export class Connection {
   #afterFin(): void {
     const current = this.#current
     if (current === null) {
-      if (this.#phase !== Phase.Closing) this.#finishWriting()
+      const due = this.#stalled && this.#at < this.#end
+      if (this.#phase !== Phase.Closing && !due) this.#finishWriting()
     } else if (!current.bodyEnded && this.#at === this.#end) {
       // The body can no longer become whole: for the upstream this is an abort, never an end (RFC 9112 8).
       this.#current = null
@@ -438,11 +558,11 @@ export class Connection {
       if (this.#probed) {
         // Nothing is read behind a FIN, so the RST shows only in a write: of no bytes, for a client that is still there.
         this.#probed = false
-        this.writer.text('')
+        this.text('')
         this.#timer.set(PROBE_AGAIN)
       } else {
         this.#probed = true
-        this.writer.text('HTTP/1.1 102 Processing\r\n\r\n')
+        this.text('HTTP/1.1 102 Processing\r\n\r\n')
         this.#timer.set(PROBE_ANSWER)
       }
     } else if (taken === this.#lastWritten) this.socket.destroy()
@@ -454,23 +574,23 @@ export class Connection {
 
   #timeout(): void {
     const current = this.#current
-    if (this.#phase === Phase.Idle) this.#finishWriting()
-    else if (this.#phase === Phase.Head) {
-      this.#refuse(new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the head did not arrive in time'))
-    } else if (current === null || this.#stalled) {
+    if (this.#stalled || this.#phase === Phase.Closing) {
       const taken = this.writer.taken
       if (taken === this.#lastWritten) this.socket.destroy()
       else {
         this.#lastWritten = taken
         this.#timer.set(this.options.timeouts.idle)
       }
-    } else if (this.#finReceived) this.#probe(current)
+    } else if (this.#phase === Phase.Head) {
+      this.#refuse(new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the head did not arrive in time'))
+    } else if (current === null) this.#finishWriting()
+    else if (this.#finReceived) this.#probe(current)
     else if (current.bodyEnded) {
       // Behind what is ahead there may be the client's FIN.
       if (this.#ahead && this.#end - this.#at <= MAX_AHEAD) this.#readOn()
     } else if (this.socket.isPaused()) {
       // A reset is not read while nothing is: a write of no bytes meets it.
-      this.writer.text('')
+      this.text('')
       if (!this.socket.destroyed) this.#timer.set(HALF_CLOSE_GRACE)
     } else if (this.#flowing) {
       this.#bodyFault(current, new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the body stopped arriving'))
@@ -479,18 +599,17 @@ export class Connection {
 
   #close(): void {
     this.#timer.remove()
-    const current = this.#current
-    this.#current = null
     this.#phase = Phase.Closing
     this.#at = this.#end
+    this.#joined = ''
     this.#owner.forget(this)
-    current?.lose()
+    this.#loseBehind()
   }
 
   /** Close when idle, after the current answer otherwise. */
   drain(): void {
     if (this.#phase === Phase.Idle) this.#finishWriting()
-    else this.#current?.close()
+    else (this.#behind.at(-1) ?? this.#current)?.close()
   }
 
   destroy(): void {

@@ -25,6 +25,12 @@ export const listenerOptions = z.strictObject({
         .union([z.literal('unlimited'), size()])
         .default(10 * 1024 * 1024)
         .describe('Largest request body, 413 past it; `unlimited` streams any size.'),
+      pipelining: z
+        .int()
+        .min(1)
+        .max(100)
+        .default(10)
+        .describe('Most safe requests of a connection that are under way at once; others wait their turn.'),
     })
     .prefault({})
     .describe('What a request may take up.'),

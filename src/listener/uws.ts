@@ -37,6 +37,9 @@ export function uwsFaults(options: ListenerOptions): string[] {
   if (options.limits.headerCount > MOST_FIELDS && options.limits.headerCount !== byDefault.limits.headerCount) {
     faults.push(`limits.headerCount: engine uws takes at most ${MOST_FIELDS} fields`)
   }
+  if (options.limits.pipelining !== byDefault.limits.pipelining) {
+    faults.push('limits.pipelining: engine uws serves one request of a connection at a time')
+  }
   if (idle !== IDLE && idle !== byDefault.timeouts.idle) {
     faults.push('timeouts.idle: engine uws closes idle connections after 30s, whatever is asked for')
   }

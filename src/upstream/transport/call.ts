@@ -3,7 +3,7 @@ import { Timer, wheel } from '../../clock.ts'
 import { GatewayError } from '../../errors.ts'
 import { type BodySource, isIdempotent, type RequestHead } from '../../http/head.ts'
 import { lastChunk } from '../../http1/chunked.ts'
-import { requestHead } from '../../http1/serialize.ts'
+import { latin1, requestHead } from '../../http1/serialize.ts'
 import type { Call, ResponseSink } from './transport.ts'
 
 /** A chunk up to this joins what is gathered in one string. */
@@ -104,7 +104,7 @@ export class Http1Call implements Call {
     if (chunked && last) after += lastChunk(this.#body.trailers)
     if (length <= SMALL) {
       const fresh = this.#gathered === ''
-      this.#gathered += before + (chunk as Buffer).toString('latin1') + after
+      this.#gathered += before + latin1(chunk) + after
       // While `start` gathers, the flush is its own.
       if (fresh || this.#gathered.length > 2 * SMALL) this.#flush()
       return
