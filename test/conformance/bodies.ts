@@ -398,7 +398,8 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
     const bytes = (text: string) => new TextEncoder().encode(text)
     const louder = plugin('louder', {
       rewrites: true,
-      onRequest: (x: Exchange) => (x.head.method === 'GET' ? { status: 200, headers: [], body: bytes('own') } : undefined),
+      onRequest: (x: Exchange) =>
+        x.head.method === 'GET' ? { status: 200, headers: [], body: bytes('own') } : undefined,
       onRequestChunk: (_x: Exchange, chunk: Uint8Array, last: boolean) =>
         bytes(Buffer.from(chunk).toString().toUpperCase() + (last ? '!!!' : '')),
       onResponseChunk: (_x: Exchange, chunk: Uint8Array, last: boolean) =>

@@ -5,6 +5,7 @@ import { connections } from './connections.ts'
 import { ENGINES } from './engines.ts'
 import { failures } from './failures.ts'
 import { heads } from './heads.ts'
+import { pipelining } from './pipelining.ts'
 
 for (const engine of ENGINES) {
   t.test(engine.name, async t => {
@@ -12,5 +13,6 @@ for (const engine of ENGINES) {
     await t.test('bodies', t => bodies(t, engine))
     await t.test('connections', t => connections(t, engine))
     await t.test('failures', t => failures(t, engine))
+    if (engine.pipelining) await t.test('pipelining', t => pipelining(t, engine))
   })
 }
