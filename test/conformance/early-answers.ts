@@ -39,6 +39,18 @@ export async function earlyAnswers(t: Test, engine: Traits): Promise<void> {
     t.equal(up.requests.length, 0)
   })
 
+  await t.test('a 304 of the gateway itself names no length', async t => {
+    const { client } = await chain(t, engine, {
+      routes: [{ name: 'own', match: { path: '/*' }, respond: { status: 304, headers: { etag: '"e"' } } }],
+    })
+    for (const method of ['GET', 'HEAD']) {
+      const answer = await client.head(`${method} / HTTP/1.1`, 'Host: h.test').response(method)
+      t.equal(answer.status, 304)
+      t.equal(answer.get('content-length'), '')
+      t.equal(answer.get('etag'), '"e"')
+    }
+  })
+
   await t.test('a broken or too long body in the same read does not take the answer along', async t => {
     const { gateway } = await chain(t, engine, {
       listener: { limits: { body: '100B' } },
