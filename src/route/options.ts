@@ -115,6 +115,9 @@ const redirect = z.strictObject({
 /** What a retry may be for; the numbers are statuses of the upstream's answer. */
 const RETRY_ON = ['connect', 'reset', 502, 503, 504] as const
 
+/** Longest wait before a retry where nothing is said of it, in milliseconds. */
+const MAX_BACKOFF = 250
+
 const retry = z
   .strictObject({
     attempts: z.int().min(0).max(10).default(1).describe('Tries after the first; 0 never tries again.'),
@@ -123,13 +126,17 @@ const retry = z
       .default([...RETRY_ON])
       .describe('What is tried again: connect, reset, and statuses 502, 503, 504.'),
     backoff: duration().default(25).describe('Longest wait before the first retry; doubles with each.'),
-    maxBackoff: duration().default(250).describe('Longest wait before any retry.'),
+    maxBackoff: duration()
+      .optional()
+      .describe('Longest wait before any retry; 250ms by default, or `backoff` where that is more.'),
     budget: share().default(0.2).describe('Retries may make up this share of the requests, no more.'),
   })
-  .refine(({ backoff, maxBackoff }) => backoff <= maxBackoff, {
+  .refine(({ backoff, maxBackoff = backoff }) => backoff <= maxBackoff, {
     error: 'must be at least backoff',
     path: ['maxBackoff'],
   })
+  // A default never contradicts what was asked for: it rises with it.
+  .transform(given => ({ ...given, maxBackoff: given.maxBackoff ?? Math.max(MAX_BACKOFF, given.backoff) }))
 
 const rewrite = z
   .strictObject({
