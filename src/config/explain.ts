@@ -108,9 +108,8 @@ function sentence(issue: Issue, value: unknown): string {
       return `${expectation(issue)} is due, found ${found}${advice}`
     }
     case 'invalid_value': {
-      const near = typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined
       const found = typeof value === 'string' ? quote(value) : typeof value === 'number' ? value : kindOf(value)
-      return `${literals(issue)} is due, found ${found}${near === undefined ? '' : `; did you mean "${near}"?`}`
+      return `${literals(issue)} is due, found ${found}${advice(issue, value)}`
     }
     case 'too_small':
       if (issue.origin === 'string' && issue.minimum === 1) return 'must not be empty'
@@ -127,6 +126,14 @@ function sentence(issue: Issue, value: unknown): string {
     default:
       return 'is not valid'
   }
+}
+
+/** What was meant, for a value that is none of the words and numbers that are due. */
+function advice(issue: z.core.$ZodIssueInvalidValue, value: unknown): string {
+  const alike = issue.values.find(known => String(known) === String(value))
+  if (alike !== undefined) return typeof alike === 'string' ? '; put it in quotes' : `; write ${String(alike)} without quotes`
+  const near = typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined
+  return near === undefined ? '' : `; did you mean "${near}"?`
 }
 
 function amount(origin: string, bound: string, count: number | bigint): string {

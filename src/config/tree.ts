@@ -379,13 +379,14 @@ function start(node: Node): number {
   return node.range?.[0] ?? 0
 }
 
-/** Offset of the value (or of the last key) at `path`, or of the nearest thing around it. */
+/**
+ * Offset of the value (or of the last key) at `path`, or of the nearest thing around it. What an alias brought has the
+ * alias's place: where the anchor is, all may be well.
+ */
 function locate(root: Node, path: Path, on: 'value' | 'key'): number {
-  const anchors = new Map<string, Node>()
   let node: Node = root
   let offset = start(root)
   for (let i = 0; i < path.length; i++) {
-    node = follow(root, node, anchors)
     const step = path[i]!
     const last = i === path.length - 1
     if (isMap(node)) {
@@ -408,21 +409,4 @@ function locate(root: Node, path: Path, on: 'value' | 'key'): number {
 function valueStart(pair: Pair<Node, Node | null>): number {
   const { key, value } = pair
   return value === null || (isScalar(value) && value.source === '') ? start(key) : start(value)
-}
-
-function follow(root: Node, node: Node, anchors: Map<string, Node>): Node {
-  if (!isAlias(node)) return node
-  if (anchors.size === 0) collectAnchors(root, anchors)
-  return anchors.get(node.source) ?? node
-}
-
-function collectAnchors(node: unknown, anchors: Map<string, Node>): void {
-  if (node === null || typeof node !== 'object') return
-  const { anchor, items, key, value } = node as { anchor?: string; items?: unknown[]; key?: unknown; value?: unknown }
-  if (anchor !== undefined && !anchors.has(anchor)) anchors.set(anchor, node as Node)
-  if (items !== undefined) for (const item of items) collectAnchors(item, anchors)
-  else if (key !== undefined) {
-    collectAnchors(key, anchors)
-    collectAnchors(value, anchors)
-  }
 }

@@ -150,6 +150,23 @@ t.test('one wrong value is one fault, at its place', async t => {
       'routes:\n  - name: r\n    respond: { headers: { x-a: "1\\r\\nx-b: 2" } }\n',
       ['5:32 routes[0].respond.headers.x-a: a header value must not hold control characters (SLUICE_CONFIG_INVALID)'],
     ],
+    [
+      'routes: [{ name: r, upstream: a, retry: { on: ["502"], attempts: 2 } }]\n',
+      [
+        '3:48 routes[0].retry.on[0]: connect, reset, 502, 503 or 504 is due, found "502"; write 502 without quotes (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'routes: [{ name: r, upstream: a, retry: { backoff: 500ms, maxBackoff: 400ms } }]\n',
+      ['3:71 routes[0].retry.maxBackoff: must be at least backoff (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'routes:\n  - &r { name: r, upstream: a, match: { path: /a } }\n  - *r\n',
+      [
+        '5:5 routes[1].match: can never be told apart from route "r" on line 4, which comes first (SLUICE_CONFIG_ROUTE_CONFLICT)',
+        '5:5 routes[1].name: "r" is the name of the route on line 4 already (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
     ['stateDir: 5\n', ['3:11 stateDir: text is due, found a number; put it in quotes (SLUICE_CONFIG_INVALID)']],
     ['plugins: id\n', ['3:10 plugins: a list of plugins is due (SLUICE_CONFIG_INVALID)']],
   ]
@@ -221,7 +238,7 @@ upstreams:
   e: { endpoints: ["a:1"], balance: ./none.ts }
   f: { endpoints: ["a:1"], discover: { from: etcd, service: s } }
   g: { scheme: https }
-  h: { endpoints: ["a:1"], health: { passive: { ejectFor: 10m }, panicBelow: 120% } }
+  h: { endpoints: ["a:1"], health: { passive: { ejectFor: 10m, maxEjectFor: 5m }, panicBelow: 120% } }
 `
   const faults = (await faultsOf(text)).map(line => line.replace(/ \(SLUICE_CONFIG_\w+\)$/, ''))
   t.match(faults, [
@@ -235,8 +252,8 @@ upstreams:
     'g.yaml:9:37 upstreams.e.balance: there is no file ./none.ts beside the configuration file',
     'g.yaml:10:6 upstreams.f: either endpoints or discover is due',
     'g.yaml:11:6 upstreams.g: either endpoints or discover is due',
-    'g.yaml:12:47 upstreams.h.health.passive.maxEjectFor: must be at least ejectFor',
-    'g.yaml:12:78 upstreams.h.health.panicBelow: must be at most 100%',
+    'g.yaml:12:77 upstreams.h.health.passive.maxEjectFor: must be at least ejectFor',
+    'g.yaml:12:95 upstreams.h.health.panicBelow: must be at most 100%',
   ])
   t.equal(faults.length, 12)
 })
@@ -305,6 +322,31 @@ routes:
     stores: { s: { url: 'redis://[redacted]@h' } },
     plugins: ['id', { limit: { key: 'client.ip' } }],
   })
+})
+
+t.test('a maximum that nobody set rises with its minimum', async t => {
+  const text = `listeners: [{ name: web, port: 0 }]
+upstreams:
+  a: { endpoints: ["127.0.0.1:1"], health: { passive: { ejectFor: 10m } } }
+  b: { endpoints: ["127.0.0.1:1"], health: { passive: {} } }
+routes:
+  - { name: r, upstream: a, retry: { backoff: 500ms } }
+  - { name: s, upstream: b, match: { path: /s } }
+`
+  const { config, faults } = await loadText(text, 'g.yaml', context())
+  t.same(faults, [])
+  const passive = [config?.upstreams.a, config?.upstreams.b].map(upstream => upstream?.health?.passive)
+  t.match(passive, [
+    { ejectFor: 600_000, maxEjectFor: 600_000 },
+    { ejectFor: 30_000, maxEjectFor: 300_000 },
+  ])
+  t.match(
+    config?.routes.map(({ retry }) => retry),
+    [
+      { backoff: 500, maxBackoff: 500 },
+      { backoff: 25, maxBackoff: 250 },
+    ],
+  )
 })
 
 t.test('an entry that is off is held to its name alone', async t => {
