@@ -14,7 +14,8 @@ import {
   Scalar,
 } from 'yaml'
 import { resolveCore, substitute } from './environment.ts'
-import { type Fault, type FaultCode, formatPath, type Path, quote } from './fault.ts'
+import { FAULTY, type Fault, type FaultCode, formatPath, type Path, quote } from './fault.ts'
+import { locate, Places, start } from './places.ts'
 
 /** Collections within collections. */
 const MAX_DEPTH = 64
@@ -32,7 +33,7 @@ const CORE_TAG = /^tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq)$/
 
 /** What a file holds, and where. */
 export interface Tree {
-  /** Plain value of the whole document; null when there is none to go on with. */
+  /** Plain value of the whole document. With faults, FAULTY stands for each value that could not be read, or for all. */
   readonly value: unknown
   readonly faults: readonly Fault[]
   /** Places of scalars that took something from the environment, with the variable's names. */
@@ -41,33 +42,6 @@ export interface Tree {
   fault(path: Path, message: string, code: FaultCode, on?: 'value' | 'key'): Fault
   /** Line of what `fault` would point at, from 1. */
   line(path: Path): number
-}
-
-/** Offsets to lines and columns; the line starts are found when the first fault asks. */
-class Places {
-  private starts: number[] | null = null
-  private readonly text: string
-
-  constructor(text: string) {
-    this.text = text
-  }
-
-  of(offset: number): { line: number; column: number } {
-    if (offset === 0) return { line: 1, column: 1 }
-    if (this.starts === null) {
-      this.starts = [0]
-      for (let at = this.text.indexOf('\n'); at !== -1; at = this.text.indexOf('\n', at + 1)) this.starts.push(at + 1)
-    }
-    const bounded = Math.min(offset, this.text.length)
-    let low = 0
-    let high = this.starts.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >> 1
-      if (this.starts[middle]! <= bounded) low = middle
-      else high = middle - 1
-    }
-    return { line: low + 1, column: bounded - this.starts[low]! + 1 }
-  }
 }
 
 interface Stopped {
@@ -85,7 +59,7 @@ export function readTree(text: string, file: string, env: Readonly<Record<string
   const faults: Fault[] = []
   const substituted: { path: Path; names: readonly string[] }[] = []
   let root: Node | null = null
-  let value: unknown = null
+  let value: unknown = FAULTY
   const add = (offset: number, path: Path, message: string, code: FaultCode) => {
     faults.push({ file, ...places.of(offset), path: formatPath(path), message, code })
   }
@@ -101,6 +75,7 @@ export function readTree(text: string, file: string, env: Readonly<Record<string
       value = root === null ? null : walk.read(root, [], 0).value
       if (faults.length === 0 && value === null) {
         add(0, [], 'the file is empty; a gateway needs at least `listeners`', 'SLUICE_CONFIG_MISSING')
+        value = FAULTY
       }
     }
   }
@@ -214,6 +189,13 @@ interface Value {
 }
 
 const NOTHING: Value = { value: null, size: 1, height: 0 }
+const UNREADABLE: Value = { value: FAULTY, size: 1, height: 0 }
+
+/** A key's text, and what becomes of the value under it; all but `keep` are faults. */
+interface Key {
+  readonly text: string
+  readonly value: 'keep' | 'drop' | 'merge' | 'fill'
+}
 
 /** One walk over the nodes: values come out, everything that YAML allows and a configuration must not is a fault. */
 class Walk {
@@ -244,6 +226,7 @@ class Walk {
     if (isMap(node)) read = this.map(node.items as Pair<Node, Node | null>[], path, depth)
     else if (isSeq(node)) read = this.list(node.items as (Node | Pair)[], path, depth)
     else read = { value: this.scalar(node as Scalar, path), size: 1, height: 0 }
+    if (tag !== undefined && !CORE_TAG.test(tag)) read = { ...read, value: FAULTY }
     if (anchor !== undefined) this.done.set(node, read)
     return read
   }
@@ -252,12 +235,12 @@ class Walk {
     const target = this.anchors.get(node.source)
     if (target === undefined) {
       this.add(start(node), path, `there is no anchor &${node.source} before this alias`, 'SLUICE_CONFIG_SYNTAX')
-      return NOTHING
+      return UNREADABLE
     }
     const read = this.done.get(target)
     if (read === undefined) {
       this.add(start(node), path, `the alias *${node.source} stands inside its own anchor`, 'SLUICE_CONFIG_LIMIT')
-      return NOTHING
+      return UNREADABLE
     }
     const before = this.aliased
     this.aliased += read.size
@@ -272,7 +255,7 @@ class Walk {
         )
         this.aliased = Number.MAX_SAFE_INTEGER
       }
-      return NOTHING
+      return UNREADABLE
     }
     // The same value is shared and not copied: nobody changes it, and its size was counted.
     return read
@@ -281,31 +264,41 @@ class Walk {
   private map(pairs: readonly Pair<Node, Node | null>[], path: (string | number)[], depth: number): Value {
     const value: Record<string, unknown> = {}
     const seen = new Map<string, Node>()
+    const filled = new Set<string>()
+    const merged: unknown[] = []
     let size = 1
     let height = 0
     for (const pair of pairs) {
       const key = this.key(pair, path, seen)
-      if (key === null) continue
-      path.push(key)
+      // What stands under a refused key is read too: it has faults of its own, and anchors.
+      path.push(key.text)
       const read = pair.value === null ? NOTHING : this.read(pair.value, path, depth + 1)
       path.pop()
-      value[key] = read.value
       size += read.size
       height = Math.max(height, read.height + 1)
+      if (key.value === 'keep') value[key.text] = read.value
+      else if (key.value === 'merge') merged.push(read.value)
+      else if (key.value === 'fill' && isRecord(value[key.text])) {
+        // A copy, once: the first may be shared by aliases.
+        if (!filled.has(key.text)) value[key.text] = { ...(value[key.text] as object) }
+        filled.add(key.text)
+        fill(value[key.text], read.value)
+      }
     }
+    for (const from of merged.flat()) fill(value, from)
     return { value, size, height }
   }
 
-  /** The key's text; null, with a fault, for one that is not to be. */
-  private key(pair: Pair<Node, Node | null>, path: Path, seen: Map<string, Node>): string | null {
+  /** Says what is wrong with a key that is not to be. */
+  private key(pair: Pair<Node, Node | null>, path: Path, seen: Map<string, Node>): Key {
     const node = pair.key
     const at = node === null ? (pair.value === null ? 0 : start(pair.value)) : start(node)
     if (!isScalar(node) || typeof node.value !== 'string') {
       const shown = isScalar(node) && node.source ? ` (${quote(String(node.source))})` : ''
       this.add(at, path, `a key must be text${shown}; put it in quotes`, 'SLUICE_CONFIG_SYNTAX')
-      return null
+      if (!isScalar(node) || !node.source) return { text: '?', value: 'drop' }
     }
-    const key = node.value
+    const key = typeof node.value === 'string' ? node.value : node.source!
     const { anchor, tag } = node as { anchor?: string; tag?: string }
     if (tag !== undefined && !CORE_TAG.test(tag)) {
       this.add(at, path, `tags such as ${quote(tag)} are not supported`, 'SLUICE_CONFIG_SYNTAX')
@@ -316,7 +309,7 @@ class Walk {
     }
     if (FORBIDDEN.has(key)) {
       this.add(at, [...path, key], 'this key is not allowed anywhere', 'SLUICE_CONFIG_FORBIDDEN_KEY')
-      return null
+      return { text: key, value: 'drop' }
     }
     if (key === '<<' && node.type === Scalar.PLAIN) {
       this.add(
@@ -325,16 +318,16 @@ class Walk {
         'merge keys are not supported; write the options out, or alias a whole value',
         'SLUICE_CONFIG_UNKNOWN_KEY',
       )
-      return null
+      return { text: key, value: 'merge' }
     }
     const first = seen.get(key)
     if (first !== undefined) {
       const { line } = this.places.of(start(first))
       this.add(at, [...path, key], `duplicate key; the first is on line ${line}`, 'SLUICE_CONFIG_DUPLICATE_KEY')
-      return null
+      return { text: key, value: 'fill' }
     }
     seen.set(key, node)
-    return key
+    return { text: key, value: 'keep' }
   }
 
   private list(items: readonly (Node | Pair)[], path: (string | number)[], depth: number): Value {
@@ -362,51 +355,25 @@ class Walk {
       if (!value.includes('${')) return value
       const found = substitute(value, this.env)
       for (const message of found.faults) this.add(start(node), path, message, 'SLUICE_CONFIG_ENV')
-      if (found.faults.length > 0) return value
+      if (found.faults.length > 0) return FAULTY
       if (found.names.length === 0) return found.text
       this.substituted.push({ path: [...path], names: found.names })
       return node.type === Scalar.PLAIN && node.tag === undefined ? resolveCore(found.text) : found.text
     }
     if (typeof value === 'number' && !Number.isFinite(value)) {
       this.add(start(node), path, 'a finite number is due', 'SLUICE_CONFIG_INVALID')
-      return 0
+      return FAULTY
     }
     return value ?? null
   }
 }
 
-function start(node: Node): number {
-  return node.range?.[0] ?? 0
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/**
- * Offset of the value (or of the last key) at `path`, or of the nearest thing around it. What an alias brought has the
- * alias's place: where the anchor is, all may be well.
- */
-function locate(root: Node, path: Path, on: 'value' | 'key'): number {
-  let node: Node = root
-  let offset = start(root)
-  for (let i = 0; i < path.length; i++) {
-    const step = path[i]!
-    const last = i === path.length - 1
-    if (isMap(node)) {
-      const pair = (node.items as Pair<Node, Node | null>[]).find(({ key }) => isScalar(key) && key.value === step)
-      if (pair === undefined) return offset
-      offset = last && on === 'key' ? start(pair.key) : valueStart(pair)
-      if (pair.value === null) return offset
-      node = pair.value
-    } else if (isSeq(node)) {
-      const item = (node.items as Node[])[step as number]
-      if (item === undefined || item === null) return offset
-      offset = 'key' in item ? start((item as unknown as Pair<Node>).key) : start(item)
-      node = item
-    } else return offset
-  }
-  return offset
-}
-
-// A value left out has its place after the colon, or on the next line; its key tells more.
-function valueStart(pair: Pair<Node, Node | null>): number {
-  const { key, value } = pair
-  return value === null || (isScalar(value) && value.source === '') ? start(key) : start(value)
+/** Put in what another map has more: nothing that stands in a refused part of the file is to be missed as well. */
+function fill(onto: unknown, from: unknown): void {
+  if (!isRecord(onto) || !isRecord(from)) return
+  for (const [key, value] of Object.entries(from)) if (!Object.hasOwn(onto, key)) onto[key] = value
 }
