@@ -31,13 +31,22 @@ const MAX_SYNTAX_FAULTS = 10
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 const CORE_TAG = /^tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq)$/
 
+/** A scalar that took something from the environment. */
+export interface Substitution {
+  readonly path: Path
+  /** Names of the variables. */
+  readonly names: readonly string[]
+  /** What came out, before it was read as a number or the like. */
+  readonly text: string
+}
+
 /** What a file holds, and where. */
 export interface Tree {
   /** Plain value of the whole document. With faults, FAULTY stands for each value that could not be read, or for all. */
   readonly value: unknown
   readonly faults: readonly Fault[]
-  /** Places of scalars that took something from the environment, with the variable's names. */
-  readonly substituted: readonly { readonly path: Path; readonly names: readonly string[] }[]
+  /** Scalars that took something from the environment; those that an alias brought stand at its place too. */
+  readonly substituted: readonly Substitution[]
   /** A fault at the value of `path`, or at the nearest thing around it that exists. */
   fault(path: Path, message: string, code: FaultCode, on?: 'value' | 'key'): Fault
   /** Line of what `fault` would point at, from 1. */
@@ -57,7 +66,7 @@ interface Stopped {
 export function readTree(text: string, file: string, env: Readonly<Record<string, string | undefined>>): Tree {
   const places = new Places(text)
   const faults: Fault[] = []
-  const substituted: { path: Path; names: readonly string[] }[] = []
+  const substituted: Substitution[] = []
   let root: Node | null = null
   let value: unknown = FAULTY
   const add = (offset: number, path: Path, message: string, code: FaultCode) => {
@@ -188,6 +197,14 @@ interface Value {
   readonly height: number
 }
 
+/** A value that an alias may name. */
+interface Anchored extends Value {
+  /** Length of its path. */
+  readonly depth: number
+  /** Those in it, with whole paths. */
+  readonly substituted: readonly Substitution[]
+}
+
 const NOTHING: Value = { value: null, size: 1, height: 0 }
 const UNREADABLE: Value = { value: FAULTY, size: 1, height: 0 }
 
@@ -200,12 +217,12 @@ interface Key {
 /** One walk over the nodes: values come out, everything that YAML allows and a configuration must not is a fault. */
 class Walk {
   private readonly anchors = new Map<string, Node>()
-  private readonly done = new Map<Node, Value>()
+  private readonly done = new Map<Node, Anchored>()
   private aliased = 0
   private readonly places: Places
   private readonly add: (offset: number, path: Path, message: string, code: FaultCode) => void
   private readonly env: Readonly<Record<string, string | undefined>>
-  private readonly substituted: { path: Path; names: readonly string[] }[]
+  private readonly substituted: Substitution[]
 
   constructor(places: Places, add: Walk['add'], env: Walk['env'], substituted: Walk['substituted']) {
     this.places = places
@@ -222,12 +239,15 @@ class Walk {
     if (tag !== undefined && !CORE_TAG.test(tag)) {
       this.add(start(node), path, `tags such as ${quote(tag)} are not supported`, 'SLUICE_CONFIG_SYNTAX')
     }
+    const before = this.substituted.length
     let read: Value
     if (isMap(node)) read = this.map(node.items as Pair<Node, Node | null>[], path, depth)
     else if (isSeq(node)) read = this.list(node.items as (Node | Pair)[], path, depth)
     else read = { value: this.scalar(node as Scalar, path), size: 1, height: 0 }
     if (tag !== undefined && !CORE_TAG.test(tag)) read = { ...read, value: FAULTY }
-    if (anchor !== undefined) this.done.set(node, read)
+    if (anchor !== undefined) {
+      this.done.set(node, { ...read, depth: path.length, substituted: this.substituted.slice(before) })
+    }
     return read
   }
 
@@ -256,6 +276,9 @@ class Walk {
         this.aliased = Number.MAX_SAFE_INTEGER
       }
       return UNREADABLE
+    }
+    for (const { path: inside, ...rest } of read.substituted) {
+      this.substituted.push({ path: [...path, ...inside.slice(read.depth)], ...rest })
     }
     // The same value is shared and not copied: nobody changes it, and its size was counted.
     return read
@@ -305,7 +328,7 @@ class Walk {
     }
     if (anchor !== undefined) {
       this.anchors.set(anchor, node)
-      this.done.set(node, { value: key, size: 1, height: 0 })
+      this.done.set(node, { value: key, size: 1, height: 0, depth: 0, substituted: [] })
     }
     if (FORBIDDEN.has(key)) {
       this.add(at, [...path, key], 'this key is not allowed anywhere', 'SLUICE_CONFIG_FORBIDDEN_KEY')
@@ -357,7 +380,7 @@ class Walk {
       for (const message of found.faults) this.add(start(node), path, message, 'SLUICE_CONFIG_ENV')
       if (found.faults.length > 0) return FAULTY
       if (found.names.length === 0) return found.text
-      this.substituted.push({ path: [...path], names: found.names })
+      this.substituted.push({ path: [...path], names: found.names, text: found.text })
       return node.type === Scalar.PLAIN && node.tag === undefined ? resolveCore(found.text) : found.text
     }
     if (typeof value === 'number' && !Number.isFinite(value)) {

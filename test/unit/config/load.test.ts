@@ -482,6 +482,67 @@ routes:
   )
 })
 
+t.test('what comes from the environment is text where nothing else is due', async t => {
+  const text = `listeners: [{ name: web, port: 0 }]
+stateDir: \${DIGITS}
+admin:
+  port: \${DIGITS}
+discovery:
+  c:
+    kind: consul
+    address: http://127.0.0.1:8500
+    token: &t \${DIGITS}
+    datacenter: *t
+upstreams:
+  a:
+    discover:
+      from: c
+      service: \${DIGITS}
+      port: \${DIGITS}
+plugins:
+  - limit:
+      limit: \${DIGITS}
+      key: \${DIGITS}
+      when:
+        path: \${FLAG}
+routes:
+  - name: \${FLAG}
+    upstream: a
+    plugins:
+      - limit: { limit: 1 }
+      - limit:
+          limit: 1
+          key: \${FLAG}
+    match:
+      headers:
+        x: \${DIGITS}
+    timeout: \${NONE:-none}
+`
+  const { config, faults } = await loadText(text, 'g.yaml', { ...context(), env: { DIGITS: '0123', FLAG: 'true' } })
+  t.same(faults, [])
+  t.match(config, {
+    stateDir: '0123',
+    admin: { port: 123 },
+    discovery: { c: { token: '0123', datacenter: '0123' } },
+    upstreams: { a: { discover: { service: '0123', port: 123 } } },
+    plugins: [{ options: { limit: 123, key: '0123' }, when: { path: 'true' } }],
+    routes: [{ name: 'true', plugins: [{}, { options: { key: 'true' } }], match: { headers: { x: '0123' } } }],
+  })
+  t.match(await faultsOf('listeners: [{ name: 5, port: 0 }]\n'), [
+    /name: text is due, found a number; put it in quotes/,
+  ])
+})
+
+t.test('a secret that an alias brings is not shown either', async t => {
+  const text = `${HEAD}routes:
+  - { name: r, upstream: a, match: { headers: &h { x: "\${API_TOKEN}" } } }
+  - { name: s, upstream: a, match: { path: /s, headers: *h } }
+`
+  const { shown, faults } = await loadText(text, 'g.yaml', context())
+  t.same(faults, [])
+  t.notMatch(shown!, /hunter2/)
+})
+
 t.test('an entry that is off is held to its name alone', async t => {
   t.same(await faultsOf(`${HEAD}plugins: [{ limit: { limit: x, off: true } }, { ./gone.ts: { off: true } }]\n`), [])
   t.match(await faultsOf(`${HEAD}plugins: [{ limt: { off: true } }]\n`), [/there is no plugin "limt"/])
