@@ -102,19 +102,20 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
     problems.push(...(await pluginProblems(raw, catalog, baseDir)), ...(await balancerProblems(raw, catalog, baseDir)))
   }
   if (tree.faults.length > 0 || problems.length > 0 || !outline.success) {
-    const faults = problems.slice(0, MAX_FAULTS).map(problem => faultOf(tree, problem))
-    const count = tree.faults.length + problems.length
-    return failed(bounded([...tree.faults, ...faults.filter(fault => fault !== null)], file, count))
+    const faults = problemFaults(problems.slice(0, MAX_FAULTS), tree)
+    return failed(bounded([...tree.faults, ...faults], file, tree.faults.length + problems.length))
   }
   const shown = JSON.stringify(redact(raw, tree.substituted), null, 2)
   return { config: deepFreeze(outline.data), shown, faults: [] }
 }
 
-/** Null for a key that is a fault already, such as a number: it is not unknown as well. */
-function faultOf(tree: Tree, { path, message, code, on }: Problem): Fault | null {
-  const fault = tree.fault(path, message, code, on)
-  const told = on === 'key' && tree.faults.some(({ line, column }) => line === fault.line && column === fault.column)
-  return told ? null : fault
+/** Their places. A key that is a fault of the text already, such as a number, is not told as unknown as well. */
+function problemFaults(problems: readonly Problem[], tree: Tree): Fault[] {
+  const told = new Set(tree.faults.map(({ line, column }) => `${line}:${column}`))
+  return problems.flatMap(({ path, message, code, on }) => {
+    const fault = tree.fault(path, message, code, on)
+    return on === 'key' && told.has(`${fault.line}:${fault.column}`) ? [] : [fault]
+  })
 }
 
 function failed(faults: readonly Fault[]): Loaded {
