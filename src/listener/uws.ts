@@ -25,8 +25,8 @@ const IDLE_AT_MOST = 34_000
  * What a listener asks for that this engine cannot do, one sentence each; empty when it can be served. Needs no
  * library: for the check of a configuration. Defaults always pass, as nobody asked for them.
  */
-export function uwsFaults(options: ListenerOptions): string[] {
-  const byDefault = listenerOptions.parse({ name: options.name, port: options.port })
+export function uwsFaults(options: Pick<ListenerOptions, 'limits' | 'timeouts'>): string[] {
+  const byDefault = listenerOptions.parse({ name: 'any', port: 0 })
   const faults: string[] = []
   const { idle, requestHeader } = options.timeouts
   if (options.limits.headers > headRoom()) {
