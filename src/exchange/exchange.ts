@@ -5,6 +5,7 @@ import type { CidrSet } from '../http/cidr.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { clientAddress } from '../http/forwarded.ts'
 import {
+  dashed,
   GATEWAY_FIELDS,
   type HeaderList,
   header,
@@ -131,11 +132,17 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
 
   /** Take a header out of the request, with its underscore twins. */
   removeRequestHeader(name: string): void {
-    const headers = this.head.headers
+    const { head } = this
+    const headers = head.headers
     removeHeader(headers, name)
-    if (!this.head.hasUnderscore) return
+    // Only a body without a length can end with trailers.
+    if (head.bodyLength < 0) {
+      head.removed ??= []
+      head.removed.push(name)
+    }
+    if (!head.hasUnderscore) return
     for (let i = headers.length - 2; i >= 0; i -= 2) {
-      if (headers[i]!.includes('_') && headers[i]!.replaceAll('_', '-') === name) headers.splice(i, 2)
+      if (headers[i]!.includes('_') && dashed(headers[i]!) === name) headers.splice(i, 2)
     }
   }
 

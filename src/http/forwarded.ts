@@ -47,17 +47,6 @@ export function addressKey(address: string): string {
   return `${text}:/64`
 }
 
-// What a client may not say of itself: replaced, with its underscore twins (PITFALLS 7).
-const CLAIMS = new Set([
-  'x-forwarded-for',
-  'x-forwarded-proto',
-  'x-forwarded-host',
-  'x-forwarded-port',
-  'x-forwarded-server',
-  'x-real-ip',
-  'forwarded',
-])
-
 /**
  * Write onto a request's list what the upstream is told of the way here. From an untrusted peer everything it said
  * about that is dropped first; to a trusted one's X-Forwarded-For the peer is appended. Called once an exchange.
@@ -79,7 +68,11 @@ export function addForwarding(head: RequestHead, trusted: CidrSet | null): boole
       chain += `${headers[i + 1]}, `
       continue
     }
-    if (isClaim(name, head.hasUnderscore) && !(believed && !name.includes('_'))) continue
+    if (head.hasUnderscore && name.includes('_')) {
+      // Whoever reads `_` as `-` must not find a second one of these, nor what a client may not say (PITFALLS 7).
+      const dashed = name.replaceAll('_', '-')
+      if (isClaim(dashed) || FRAMING.has(dashed)) continue
+    } else if (!believed && isClaim(name)) continue
     if (kept !== i) {
       headers[kept] = name
       headers[kept + 1] = headers[i + 1]!
@@ -115,16 +108,22 @@ export function countForward(head: RequestHead): boolean {
   return true
 }
 
-function isClaim(name: string, hasUnderscore: boolean): boolean {
+const FRAMING = new Set(['host', 'connection', 'content-length', 'transfer-encoding', 'upgrade', 'te', 'trailer'])
+
+/** What a client may not say of itself; only a trusted proxy may. */
+export function isClaim(name: string): boolean {
+  // Only names with x or f can be one: spares the rest for most.
   const first = name.charCodeAt(0)
-  // Only names with x or f can be one: spares a lookup for most.
-  if (first !== 0x78 && first !== 0x66) return false
-  return CLAIMS.has(hasUnderscore ? name.replaceAll('_', '-') : name)
+  if (first === 0x66) return name === 'forwarded'
+  if (first !== 0x78) return false
+  return (
+    name === 'x-real-ip' || (name.startsWith('x-forwarded') && (name.length === 11 || name.charCodeAt(11) === 0x2d))
+  )
 }
 
-/** Append our mark to an answer's Via. */
+/** Append our mark to an answer's Via: to the last, where there are several (RFC 9110 7.6.3). */
 export function addVia(headers: HeaderList): void {
-  for (let i = 0; i < headers.length; i += 2) {
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
     if (headers[i] === 'via') {
       headers[i + 1] = `${headers[i + 1]}, ${VIA}`
       return

@@ -40,6 +40,8 @@ export interface RequestHead {
   hasUnderscore: boolean
   /** True when the client sent `TE: trailers`. */
   acceptsTrailers: boolean
+  /** Names that were taken out on the way and must not come back as trailers; absent where none can. */
+  removed?: string[]
 }
 
 /** An upstream's answer: framing is in `bodyLength`, hop-by-hop fields are gone. */
@@ -69,6 +71,25 @@ export interface BodySource {
   pause(): void
   /** Begin or go on delivering. The first call sends 100-continue where the client waits for it. */
   resume(): void
+}
+
+/**
+ * What of a request's trailers may go on: nothing that the head says already, or that was taken out of it, in either spelling.
+ * Upstreams that merge trailers into the head would believe it (RFC 9110 6.5.1). Null for none.
+ */
+export function passingTrailers(head: RequestHead, trailers: HeaderList | null): HeaderList | null {
+  if (trailers === null) return null
+  const settled = new Set(head.removed)
+  for (let i = 0; i < head.headers.length; i += 2) settled.add(dashed(head.headers[i]!))
+  const passing: HeaderList = []
+  for (let i = 0; i < trailers.length; i += 2)
+    if (!settled.has(dashed(trailers[i]!))) passing.push(trailers[i]!, trailers[i + 1]!)
+  return passing
+}
+
+/** The name with its underscores as dashes: two names that are one to many servers. */
+export function dashed(name: string): string {
+  return name.includes('_') ? name.replaceAll('_', '-') : name
 }
 
 /** The first value of a field in a flat list, or undefined. `name` is lower-case. */

@@ -1,5 +1,7 @@
 // The rules that decide where a message ends and whom it is for; used by every engine and for both directions.
 import { isIPv6 } from 'node:net'
+import { isClaim } from '../http/forwarded.ts'
+import { dashed } from '../http/head.ts'
 
 /**
  * A Content-Length value: 1*DIGIT and at most 2^53-1 (RFC 9110 8.6); -1 when it is not. Lists, signs, spaces and
@@ -213,7 +215,8 @@ const NO_TRAILER = new Set([
   'warning',
 ]) // prettier-ignore
 
-/** True when a field of that lower-case name may be passed on in a trailer section. */
+/** True when a field of that lower-case name may be passed on in a trailer section, `_` read as `-`. */
 export function isTrailerField(name: string): boolean {
-  return !NO_TRAILER.has(name)
+  const plain = dashed(name)
+  return !NO_TRAILER.has(plain) && !isClaim(plain)
 }

@@ -334,7 +334,10 @@ export class HeadParser {
           this.host = value
           break
         case Field.Connection:
-          if (!readConnection(value, options)) return this.#refuse('a Connection option is no token')
+          if (!readConnection(value, options)) {
+            if (request) return this.#refuse('a Connection option is no token')
+            options.close = true
+          }
           break
         case Field.ContentLength:
           if (this.contentLength >= 0) return this.#refuse('more than one Content-Length')
@@ -361,6 +364,7 @@ export class HeadParser {
             headers.push(known.name, value)
             break
           }
+          if (value === '') break
           if (value.toLowerCase() !== '100-continue') {
             this.#fail('SLUICE_EXPECTATION_FAILED', 'unknown expectation')
             return false

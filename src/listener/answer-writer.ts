@@ -68,6 +68,11 @@ export class Http1Downstream implements Downstream {
     this.#turn = turn
   }
 
+  /** The body has an end that is known. */
+  get hasLength(): boolean {
+    return this.#framing === Framing.Length
+  }
+
   /** The body would have ended with the connection. */
   get untilClose(): boolean {
     return this.#framing === Framing.UntilClose

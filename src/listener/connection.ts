@@ -28,6 +28,8 @@ function writeJoined(): void {
   for (const connection of due) connection.writeJoined()
 }
 
+const HEAD = /^(?:\r\n)?HEAD /
+
 /** Methods that may be served in any order (RFC 9110 9.2.1). */
 function isSafe(method: string): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
@@ -304,7 +306,11 @@ export class Connection {
 
   /** Answer bytes that are no request, and read nothing more. */
   #refuse(error: GatewayError): void {
-    const down = new Http1Downstream(this, 'GET', 1, false, true)
+    // An answer to HEAD has no content, not even this one (RFC 9110 9.3.2).
+    const method = HEAD.test(this.#bytes.toString('latin1', this.#at, Math.min(this.#at + 8, this.#end)))
+      ? 'HEAD'
+      : 'GET'
+    const down = new Http1Downstream(this, method, 1, false, true)
     this.#current = down
     this.#phase = Phase.Exchange
     this.#decoder = null
@@ -561,7 +567,8 @@ export class Connection {
    * A FIN while the answer is due is a half-close (the client still reads) or the end of the client; TCP tells them
    * apart only when something is sent: a client that is gone answers with RST. So after a grace in which most answers
    * come, an interim response is sent where no answer has begun (RFC 9110 15.2: any client must skip it). Where an
-   * answer is under way and silent, the client is taken to be gone, as a closed event stream looks just like this.
+   * answer without a length is under way and silent, the client is taken to be gone, as a closed event stream looks just
+   * like this; one with a length has an end, and is waited for.
    */
   #probe(current: Http1Downstream): void {
     const taken = this.writer.taken
@@ -577,7 +584,8 @@ export class Connection {
         this.text('HTTP/1.1 102 Processing\r\n\r\n')
         this.#timer.set(PROBE_ANSWER)
       }
-    } else if (taken === this.#lastWritten) this.socket.destroy()
+    } else if (current.hasLength) this.#timer.clear()
+    else if (taken === this.#lastWritten) this.socket.destroy()
     else {
       this.#lastWritten = taken
       this.#timer.set(HALF_CLOSE_GRACE)
@@ -598,8 +606,13 @@ export class Connection {
     } else if (current === null) this.#finishWriting()
     else if (this.#finReceived) this.#probe(current)
     else if (current.bodyEnded) {
+      if (!this.#ahead) return
       // Behind what is ahead there may be the client's FIN.
-      if (this.#ahead && this.#end - this.#at <= MAX_AHEAD) this.#readOn()
+      if (this.#end - this.#at <= MAX_AHEAD) this.#readOn()
+      else {
+        this.text('')
+        if (!this.socket.destroyed) this.#timer.set(LOOK)
+      }
     } else if (this.socket.isPaused()) {
       // A reset is not read while nothing is: a write of no bytes meets it.
       this.text('')

@@ -143,7 +143,8 @@ export class UwsHeadReader {
       case 6:
         if (name !== 'expect') break
         // The library has sent 100 Continue by now, where the value was exactly that.
-        if (value.toLowerCase() !== '100-continue') this.#refuse('unknown expectation', 'SLUICE_EXPECTATION_FAILED')
+        if (value !== '' && value.toLowerCase() !== '100-continue')
+          this.#refuse('unknown expectation', 'SLUICE_EXPECTATION_FAILED')
         return
       case 7:
         if (name === 'upgrade' || name === 'trailer') return

@@ -162,6 +162,36 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
     t.equal(up.requests[1]!.target, '/next')
   })
 
+  if (engine.requestTrailers) {
+    await t.test('trailers say nothing that the head may not, nor what a plugin has settled', async t => {
+      const { up, client } = await chain(t, engine, {
+        plugins: [{ headers: { request: { set: { 'x-tenant': 't1' }, remove: ['x-user'] } } }],
+      })
+      client.head('POST / HTTP/1.1', 'Host: h.test', 'Transfer-Encoding: chunked', 'X-Once: head')
+      const forged = [
+        ...[
+          'X-User: root',
+          'x_user: root',
+          'X-Tenant: evil',
+          'X_Tenant: evil',
+          'x-once: trailer',
+          'X-Real-IP: 6.6.6.6',
+        ],
+        ...[
+          'X_Forwarded_For: 6.6.6.6',
+          'X-Forwarded-Prefix: /z',
+          'x_real_ip: 6.6.6.6',
+          'proxy_connection: x',
+          'Via: x',
+        ],
+      ]
+      client.send(`2\r\nok\r\n0\r\n${forged.join('\r\n')}\r\nX-Sum: 1\r\nx_sum: 2\r\n\r\n`)
+      t.equal((await client.response()).status, 200)
+      t.equal(up.requests[0]!.get('x-tenant'), 't1')
+      t.strictSame(up.requests[0]!.trailers, ['x-sum: 1', 'x_sum: 2'])
+    })
+  }
+
   await t.test('trailers of an answer pass, and TE says that they may', async t => {
     const { up, client } = await chain(t, engine)
     up.onRequest = request =>

@@ -173,6 +173,17 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
       t.equal(up.requests.length, count)
     })
 
+    await t.test('a malformed HEAD is refused without content', async t => {
+      const { gateway } = await chain(t, engine)
+      for (const bad of ['HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 'HEAD / HTTP/1.1\r\nHost : a\r\n\r\n']) {
+        const client = await gateway.connect()
+        const answer = await client.send(bad).response('HEAD')
+        t.equal(answer.status, 400)
+        t.equal(await client.closed, 'fin')
+        t.equal(client.rest, '')
+      }
+    })
+
     await t.test('a malformed request behind good ones: they are answered, it is refused', async t => {
       const { up, client } = await chain(t, engine)
       client.send(
@@ -227,6 +238,16 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
       t.equal((await client.response()).status, 200)
       t.equal((await client.response()).status, 200)
       t.equal(await client.closed, 'fin')
+    })
+
+    await t.test('an answer with a length may rest, though the client sent its FIN', async t => {
+      const { up, client } = await chain(t, engine)
+      up.onRequest = request => {
+        request.peer.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab')
+        setTimeout(() => request.peer.write('cd'), 1300)
+      }
+      client.head('GET / HTTP/1.1', 'Host: h.test').end()
+      t.equal((await client.response()).text, 'abcd')
     })
 
     await t.test('a long answer to a client that sent its FIN arrives whole', async t => {

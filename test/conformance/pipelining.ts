@@ -2,7 +2,7 @@
 // their answers come, and what becomes of them when one of them ends badly.
 import type { Test } from 'tap'
 import type { SeenRequest } from '../support/raw-upstream.ts'
-import { eventually, pause } from '../support/within.ts'
+import { eventually, pause, within } from '../support/within.ts'
 import { chain, type Traits } from './engines.ts'
 
 const get = (path: string, ...fields: string[]) => [`GET ${path} HTTP/1.1`, 'Host: h', ...fields, '', ''].join('\r\n')
@@ -179,6 +179,19 @@ export async function pipelining(t: Test, engine: Traits): Promise<void> {
       else held.get('/a')!.reply('200 OK', 'a')
       await gateway.quiet()
     }
+  })
+
+  await t.test('a client that resets is missed though more is ahead than is held', async t => {
+    const { client, held, arrived, gateway } = await holding(t, engine, { limits: { pipelining: 1 } })
+    client.send(get('/a') + get('/b').repeat(5000))
+    await arrived('/a')
+    await eventually(
+      () => client.socket.writableLength === 0,
+      () => 'the requests were not sent',
+    )
+    client.reset()
+    await within(2000, held.get('/a')!.peer.closed, () => 'the upstream was not told')
+    await gateway.quiet()
   })
 
   await t.test('a client that sent its FIN gets them all', async t => {

@@ -303,6 +303,22 @@ t.test('hostile answers', async t => {
     return made
   }
 
+  await t.test('a 204 that announces a body is passed on, and its connection not used again', async t => {
+    for (const field of ['Content-Length: 46', 'Transfer-Encoding: chunked']) {
+      await hostile(t, `HTTP/1.1 204 No Content\r\n${field}\r\n\r\n`, '204 ', field)
+    }
+  })
+
+  await t.test(
+    'a coding that a 304 names means nothing, and a Connection that is none ends the connection',
+    async t => {
+      const { up, client } = await shared(t)
+      up.onRequest = request => request.peer.write('HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: gzip\r\n\r\n')
+      t.equal(await ask(client), '304 ')
+      await hostile(t, 'HTTP/1.1 200 OK\r\nConnection: "a b"\r\nContent-Length: 2\r\n\r\nok', '200 ok', 'Connection')
+    },
+  )
+
   await t.test('what is no answer is 502, and its connection is not used again', async t => {
     const ok = 'HTTP/1.1 200 OK\r\n'
     const bad: Record<string, string> = {

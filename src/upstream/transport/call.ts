@@ -1,7 +1,7 @@
 // One request on its way to an endpoint: the request's half of the exchange with an upstream connection.
 import { Timer, wheel } from '../../clock.ts'
 import { GatewayError } from '../../errors.ts'
-import { type BodySource, isIdempotent, type RequestHead } from '../../http/head.ts'
+import { type BodySource, isIdempotent, passingTrailers, type RequestHead } from '../../http/head.ts'
 import { lastChunk } from '../../http1/chunked.ts'
 import { latin1, requestHead } from '../../http1/serialize.ts'
 import type { Call, ResponseSink } from './transport.ts'
@@ -109,7 +109,7 @@ export class Http1Call implements Call {
     if (last) this.requestEnded = true
     const before = chunked && length > 0 ? `${length.toString(16)}\r\n` : ''
     let after = before === '' ? '' : '\r\n'
-    if (chunked && last) after += lastChunk(this.#body.trailers)
+    if (chunked && last) after += lastChunk(passingTrailers(this.head, this.#body.trailers))
     if (length <= SMALL) {
       const fresh = this.#gathered === ''
       const text = before + latin1(chunk) + after

@@ -196,6 +196,8 @@ export class UpstreamConnection {
     if (bodiless) {
       this.#body = Body.Length
       this.#left = 0
+      // It must not announce a body (RFC 9110 8.6): one may follow, and would answer whoever comes next.
+      if (status === 204 && (chunked || contentLength > 0)) this.#keepAlive = false
     } else if (chunked) {
       this.#body = Body.Chunked
       this.#decoder = new ChunkedDecoder(true)
