@@ -12,6 +12,7 @@ export {
   compileTemplate,
   type Predicate,
 } from './exchange/attribute.ts'
+export { type ClaimReader, compileClaim } from './exchange/claim.ts'
 export type { Exchange } from './exchange/exchange.ts'
 export { uuidV7 } from './exchange/exchange.ts'
 export { problemReply } from './exchange/problem.ts'
