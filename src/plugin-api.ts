@@ -20,7 +20,14 @@ export type { Slot } from './exchange/slot.ts'
 export { avalanche, murmur3 } from './hash.ts'
 export { CidrSet, parseCidr } from './http/cidr.ts'
 export { cookieValues } from './http/cookie.ts'
-export { GATEWAY_FIELDS, type HeaderList, type Reply, type RequestHead, type ResponseHead } from './http/head.ts'
+export {
+  GATEWAY_FIELDS,
+  type HeaderList,
+  preflightMethod,
+  type Reply,
+  type RequestHead,
+  type ResponseHead,
+} from './http/head.ts'
 export { queryValues, withoutParameter } from './http/query.ts'
 export { isFieldValue, isToken } from './http1/framing.ts'
 export { condition } from './pipeline/entry.ts'

@@ -96,6 +96,7 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
   }
 
   return {
+    authenticates: true,
     onRequest(x) {
       for (let i = 0; i < from.length; i++) {
         const source = from[i]!

@@ -30,10 +30,15 @@ export interface Plugin {
   /** True when the chunk phases change bytes: the body's length is then told by its end alone. */
   readonly rewrites?: boolean
   /**
-   * True when `onRequest` answers every CORS preflight. A route with such a plugin (without `when`) also gets the
-   * preflights for the requests that it takes, whatever its `match.methods` say of OPTIONS.
+   * True when `onRequest` answers every CORS preflight (`preflightMethod` tells one). A route with such a plugin (without
+   * `when`) also gets the preflights for the requests that it takes, whatever its `match.methods` say of OPTIONS.
    */
   readonly preflight?: boolean
+  /**
+   * True when `onRequest` asks for credentials. A preflight never has any (Fetch 3.2.2), so this plugin takes no part in
+   * one that a plugin behind it will answer. All else keeps the order written.
+   */
+  readonly authenticates?: boolean
   /** The exchange is over: always, once, last. Must not throw. */
   onFinish?(x: Exchange, error: GatewayError | null): void
   /** The instance is no longer part of any configuration. */

@@ -178,7 +178,7 @@ for (const engine of ['native', 'uws']) {
         t.same((await seen(last, [`Authorization: ${text}`, session]))!.all('authorization'), [], text.slice(0, 20))
       const both = (await seen(last, ['Authorization: Basic dTpw', ...bearer('x.y.z'), session]))!
       t.same(both.all('authorization'), ['Basic dTpw'])
-      const elsewhere = (await seen(last, ['X-Token: opaque', 'x_token: opaque', session], '/a?access_token=&b'))
+      const elsewhere = await seen(last, ['X-Token: opaque', 'x_token: opaque', session], '/a?access_token=&b')
       t.equal(elsewhere, null, 'an empty one is a bad token')
       const all = (await seen(last, ['Authorization: Basic dTpw', 'X-Token: opaque', 'x_token: opaque', session]))!
       t.same([all.all('x-token'), all.all('x_token'), all.all('authorization')], [[], [], ['Basic dTpw']])
