@@ -32,6 +32,7 @@ export { queryValues, withoutParameter } from './http/query.ts'
 export { isFieldValue, isToken } from './http1/framing.ts'
 export { condition } from './pipeline/entry.ts'
 export {
+  type Closable,
   definePlugin,
   PASS_OVER,
   type PassOver,
@@ -40,6 +41,7 @@ export {
   type PluginDefinition,
   PluginOptionsError,
   type PluginSurroundings,
+  type SharedContext,
 } from './pipeline/plugin.ts'
 export type { Algorithm, Counter, CounterOptions, CounterStore, Decider, Limit, Tally } from './store/store.ts'
 export { duration, fieldName, fieldValue, share, size } from './units.ts'

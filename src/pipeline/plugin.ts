@@ -45,7 +45,8 @@ export interface Plugin {
   close?(): void
   /**
    * Facts for the admin pages, such as a breaker's state: `{ upstreams: { NAME: {…} }, routes: { NAME: {…} } }`, either
-   * or none. They stand under `state` of that upstream or route. JSON values, no secrets.
+   * or none. They stand under `state` of that upstream or route. JSON values, no secrets. Instances that have something
+   * in common (`PluginContext.shared`) tell the same, and one of them is asked.
    */
   inspect?(): unknown
 }
@@ -95,11 +96,26 @@ export interface PluginContext {
   slot<T>(): Slot<T>
   /** A store of counters: `memory`, or one under `stores`. Throws PluginOptionsError for another name. Ask in `create`. */
   store(name: string): CounterStore
+  /**
+   * Something that instances have in common, made by the first that asks. On routes all that ask with an equal `of` (plain
+   * data, such as the options) get the same; the gateway-wide list, and a second instance on one route, have theirs apart. It
+   * stays over reloads and is closed after the last instance that has it; gateways never share. At most once, in `create`.
+   */
+  shared<T extends Closable>(of: unknown, make: (context: SharedContext) => T): T
   /** A counter of the plugin's own in /metrics: `sluice_plugin_events_total{plugin, route, event}`. Ask in `create`. */
   counter(event: string): () => void
   /** Log a line under the plugin's name. Never pass secrets or tokens. */
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void
 }
+
+/** What instances may have in common. */
+export interface Closable {
+  /** No instance has it any more. */
+  close(): void
+}
+
+/** What a plugin's shared part may know: as in PluginContext, but of no route. */
+export type SharedContext = Pick<PluginContext, 'counter' | 'log'>
 
 /** A kind of plugin: its name in the YAML, the schema of its options, and how an instance is made. */
 export interface PluginDefinition<S extends z.ZodType = z.ZodType> {

@@ -159,7 +159,7 @@ function onClock(options: Record<string, unknown>) {
     store: () => store,
     counter: () => () => {},
     log: () => {},
-  } as PluginContext
+  } as unknown as PluginContext
   const plugin = rateLimit.create(rateLimit.options.parse(options), context)
   const x = { slots: [], clientIp: '10.0.0.1', requestId: 'id' } as unknown as Exchange
   return (now: number): Reply | null => {
