@@ -1,4 +1,4 @@
-// The guards that instances with the same options share, found by what they share: an upstream, a route or an endpoint.
+// The guards of all entries with the same options, found by what each stands for: an upstream, a route or an endpoint.
 import { type Endpoint, type Exchange, wheel } from '../../src/plugin-api.ts'
 import type { BreakerRules } from './breaker.ts'
 import { Guard, type Guarded, type ReportMove } from './guard.ts'

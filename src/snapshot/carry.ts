@@ -8,7 +8,7 @@ import type { StoreOptions } from '../store/kinds.ts'
 import type { CounterStore } from '../store/store.ts'
 import type { UpstreamOptions } from '../upstream/options.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import type { SharedState } from './shared.ts'
+import type { SharedState } from './shared-state.ts'
 
 /** One plugin instance at its place: gateway-wide or on a route, the n-th of its name there. */
 export interface PluginSite {

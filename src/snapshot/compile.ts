@@ -26,7 +26,7 @@ import { contained } from '../upstream/balance/user.ts'
 import { isUserBalancer } from '../upstream/options.ts'
 import { Upstream } from '../upstream/upstream.ts'
 import { fingerprint, type PluginSite, type RegistrySite, type StoreSite, sameUpstream, siteKey } from './carry.ts'
-import { type SharedState, SharedStates } from './shared.ts'
+import { type SharedState, SharedStates } from './shared-state.ts'
 import { Snapshot } from './snapshot.ts'
 
 /** Work done in one go before the event loop gets its turn, in milliseconds (PITFALLS 18). */
@@ -310,7 +310,11 @@ class Compiler {
     let slot: Slot<unknown> | null = null
     const stores: CounterStore[] = []
     let shared: SharedState | null = null
+    // Plugins keep what they get here: no closure may hold the compiler, which holds the snapshot before.
     const { log } = this.#context
+    const available = this.#stores
+    const states = this.#shared
+    const held = this.#held.get(route)
     const name = definition.name
     const common: SharedContext = {
       counter: event => pluginCounter(name, '', event),
@@ -323,7 +327,7 @@ class Compiler {
         baseDir: this.#baseDir,
         upstreams: this.#upstreamNames,
         store: wanted => {
-          const found = this.#stores.get(wanted)
+          const found = available.get(wanted)
           if (found === undefined) throw new PluginOptionsError(`there is no store ${JSON.stringify(wanted)}`)
           stores.push(found.store)
           return found.store
@@ -335,7 +339,7 @@ class Compiler {
         shared: <T extends Closable>(of: unknown, make: (context: SharedContext) => T) => {
           if (shared !== null) throw new Error('it asks twice for what instances share')
           const sharer = fingerprint([route === null, of])
-          shared = this.#shared.hold(definition, sharer, this.#held.get(route), () => make(common))
+          shared = states.hold(definition, sharer, held, () => make(common))
           return shared.value as T
         },
         counter: event => pluginCounter(name, route ?? '', event),

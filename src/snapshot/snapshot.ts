@@ -7,7 +7,7 @@ import type { Route } from '../route/route.ts'
 import type { RouteTable } from '../route/table.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { PluginSite, RegistrySite, StoreSite } from './carry.ts'
-import { SharedStates } from './shared.ts'
+import { SharedStates } from './shared-state.ts'
 
 /** See the head of this file. Made by snapshot/compile.ts, swapped in by one assignment. */
 export class Snapshot implements ExchangeWorld {
