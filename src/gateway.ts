@@ -220,6 +220,10 @@ export class Gateway {
     this.#shown = loaded.shown
     compiled.commit()
     this.#swapListeners(loaded.config, opened)
+    for (const { listener } of opened) {
+      const { name, host, port, engine } = listener
+      this.#log.info('a listener was opened', { listener: name, host, port, engine })
+    }
     if (admin !== this.#admin) {
       void this.#admin?.close()
       this.#admin = admin

@@ -111,11 +111,12 @@ function usage(message: string): number {
 async function start(file: string): Promise<number> {
   const gateway = new Gateway(gatewayOptions(file))
   reloadOnHangup(gateway)
+  const stopped = untilSignal(gateway)
   await gateway.start()
   for (const { name, host, port, engine } of gateway.listeners)
     print(`listener ${name} on http://${shown(host)}:${port} (${engine})`)
   if (gateway.adminPort !== 0) print(`admin on http://${shown(gateway.adminHost)}:${gateway.adminPort}`)
-  return untilSignal(gateway)
+  return stopped
 }
 
 function shown(host: string): string {
@@ -127,12 +128,12 @@ function reloadOnHangup(gateway: Gateway): void {
   process.on('SIGHUP', () => void gateway.reload())
 }
 
-/** Serve until SIGTERM or SIGINT, then stop in good order; a second signal ends at once. */
+/** Serve until SIGTERM or SIGINT, then stop in good order; a second signal ends at once, and so does one before it listens. */
 function untilSignal(gateway: Gateway): Promise<number> {
   return new Promise(done => {
     let asked = false
     const end = () => {
-      if (asked) {
+      if (asked || gateway.listeners.length === 0) {
         gateway.destroy()
         process.exit(EXIT.done)
       }

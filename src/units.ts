@@ -50,6 +50,17 @@ export function share() {
     .transform(text => Number.parseFloat(text) / 100)
 }
 
+/**
+ * For a check over several options of a map (`when` of a refinement): it runs where each of `keys` passed by itself,
+ * beside faults in all others. Without it, one wrong value would hide what the check has to say.
+ */
+export function whereSound(...keys: string[]): (payload: z.core.ParsePayload) => boolean {
+  return ({ value, issues }) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !issues.some(({ path }) => path !== undefined && keys.includes(path[0] as string))
+}
+
 /** An RFC 9110 token, such as a method or a field name. */
 export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 

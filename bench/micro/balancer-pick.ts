@@ -14,7 +14,7 @@ const PICKS = 1_000_000
 const UNDER_WAY = 64
 
 const POOL: EndpointPool = {
-  ...{ open: 0, idle: 0, waiting: 0 },
+  ...{ open: 0, idle: 0, waiting: 0, full: false },
   send() {
     throw new Error('nothing is sent here')
   },

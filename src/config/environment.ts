@@ -27,6 +27,10 @@ export function substitute(text: string, env: Readonly<Record<string, string | u
       faults.push('a `${` is not closed; write `$${` for a literal one')
       return whole
     }
+    if (inner.includes('${')) {
+      faults.push('variables cannot stand inside one another; a default is plain text')
+      return whole
+    }
     if (ATTRIBUTES.has(inner) || (inner.includes('.') && !inner.includes(':-'))) return whole
     const found = NAME.exec(inner)
     if (found === null) {

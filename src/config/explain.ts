@@ -1,6 +1,7 @@
 // From what a schema finds wrong to one plain sentence for each wrong value, with the place it belongs to.
-import type { z } from 'zod'
-import { type FaultCode, hint, nearest, type Path, quote } from './fault.ts'
+import { z } from 'zod'
+import { FAULTY, type FaultCode, hint, nearest, type Path, quote } from './fault.ts'
+import { knownKeys, schemasAt } from './schema-path.ts'
 
 /** A fault before its line is known. */
 export interface Problem {
@@ -27,7 +28,7 @@ const KINDS: Record<string, string> = {
 
 /**
  * Problems for the issues that `schema` found in `input`; `prefix` is where the input stands in the document.
- * A misspelt key that hides a required one is told once.
+ * A misspelt key that hides a required one is told once, and a value that was FAULTY before not at all.
  */
 export function explain(
   schema: z.core.$ZodType,
@@ -58,6 +59,12 @@ export function explain(
     } else if (issue.code === 'invalid_key') {
       const message = issue.issues.map(inner => sentence(inner as Issue, path.at(-1))).join('; ')
       problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID', on: 'key' })
+      // A record leaves the value of a bad name unread.
+      const [held, ...others] = schemasAt(schema, path)
+      if (held === undefined || others.length > 0) return
+      for (const inner of z.safeParse(held, valueAt(input, path)).error?.issues ?? []) one(inner, path)
+    } else if (valueAt(input, path) === FAULTY && !isOnKey(issue)) {
+      return
     } else if (issue.code === 'invalid_union' && valueAt(input, path) !== undefined) {
       union(issue, path)
     } else if (
@@ -67,7 +74,7 @@ export function explain(
       const message = isDefault(issue.message) ? 'is missing' : `is missing: ${issue.message}`
       problems.push({ path, message, code: 'SLUICE_CONFIG_MISSING' })
     } else {
-      const on = issue.code === 'custom' && issue.params?.on === 'key' ? { on: 'key' as const } : {}
+      const on = isOnKey(issue) ? { on: 'key' as const } : {}
       problems.push({ path, message: sentence(issue, valueAt(input, path)), code: 'SLUICE_CONFIG_INVALID', ...on })
     }
   }
@@ -108,9 +115,8 @@ function sentence(issue: Issue, value: unknown): string {
       return `${expectation(issue)} is due, found ${found}${advice}`
     }
     case 'invalid_value': {
-      const near = typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined
       const found = typeof value === 'string' ? quote(value) : typeof value === 'number' ? value : kindOf(value)
-      return `${literals(issue)} is due, found ${found}${near === undefined ? '' : `; did you mean "${near}"?`}`
+      return `${literals(issue)} is due, found ${found}${advice(issue, value)}`
     }
     case 'too_small':
       if (issue.origin === 'string' && issue.minimum === 1) return 'must not be empty'
@@ -129,6 +135,15 @@ function sentence(issue: Issue, value: unknown): string {
   }
 }
 
+/** What was meant, for a value that is none of the words and numbers that are due. */
+function advice(issue: z.core.$ZodIssueInvalidValue, value: unknown): string {
+  const alike = issue.values.find(known => String(known) === String(value))
+  if (alike !== undefined)
+    return typeof alike === 'string' ? '; put it in quotes' : `; write ${String(alike)} without quotes`
+  const near = typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined
+  return near === undefined ? '' : `; did you mean "${near}"?`
+}
+
 function amount(origin: string, bound: string, count: number | bigint): string {
   if (origin === 'string') return `have ${bound} ${count} characters`
   if (origin === 'array' || origin === 'set') return `have ${bound} ${count} ${count === 1 ? 'entry' : 'entries'}`
@@ -138,6 +153,10 @@ function amount(origin: string, bound: string, count: number | bigint): string {
 // What a schema says by itself begins with these; what its author wrote is better and kept.
 function isDefault(message: string): boolean {
   return /^(?:Invalid |Too (?:small|big):|Unrecognized key)/.test(message)
+}
+
+function isOnKey(issue: Issue): boolean {
+  return issue.code === 'custom' && issue.params?.on === 'key'
 }
 
 function isMismatch(issue: Issue): boolean {
@@ -175,44 +194,4 @@ export function valueAt(input: unknown, path: Path): unknown {
 
 function pathKey(path: Path): string {
   return JSON.stringify(path)
-}
-
-/** The parts of a schema's definition that lead further in. */
-interface Def {
-  readonly type: string
-  readonly shape?: Record<string, z.core.$ZodType>
-  readonly innerType?: z.core.$ZodType
-  readonly in?: z.core.$ZodType
-  readonly element?: z.core.$ZodType
-  readonly valueType?: z.core.$ZodType
-  readonly options?: readonly z.core.$ZodType[]
-  readonly left?: z.core.$ZodType
-  readonly right?: z.core.$ZodType
-  readonly getter?: () => z.core.$ZodType
-}
-
-/** Keys that an object at `path` may have, whichever branch it is of. */
-function knownKeys(schema: z.core.$ZodType, path: Path): string[] {
-  let here = objects(schema)
-  for (const key of path) {
-    here = here.flatMap(({ shape, element, valueType }) => {
-      const next =
-        typeof key === 'number'
-          ? element
-          : ((shape !== undefined && Object.hasOwn(shape, key) ? shape[key] : undefined) ?? valueType)
-      return next === undefined ? [] : objects(next)
-    })
-  }
-  return [...new Set(here.flatMap(({ shape }) => (shape === undefined ? [] : Object.keys(shape))))]
-}
-
-// What a schema comes down to when defaults, options and transformations are taken off.
-function objects(schema: z.core.$ZodType): Def[] {
-  const def = schema._zod?.def as unknown as Def | undefined
-  if (def === undefined) return []
-  if (def.type === 'union') return (def.options ?? []).flatMap(objects)
-  if (def.type === 'intersection')
-    return [def.left, def.right].flatMap(side => (side === undefined ? [] : objects(side)))
-  const inner = def.innerType ?? def.in ?? def.getter?.()
-  return inner === undefined ? [def] : objects(inner)
 }

@@ -31,6 +31,12 @@ export interface Fault {
 /** A place in the document: keys and list indexes from the top. */
 export type Path = readonly (string | number)[]
 
+/**
+ * Stands in the read document for a value that is a fault already, such as a variable that is not set: no text, no map,
+ * so that no check takes it for what it is not. Whoever finds it wrong says nothing of it.
+ */
+export const FAULTY: unique symbol = Symbol('faulty')
+
 /** `file:line:column path: what is wrong (CODE)`, on one line and without control characters. */
 export function formatFault(fault: Fault): string {
   const place = fault.path === '' ? '' : ` ${fault.path}:`

@@ -2,7 +2,9 @@
 // Over 200 lines because the outline, the plugins and the references between sections are one reading in one order.
 import { accessSync, constants, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { z } from 'zod'
 import { compileKey } from '../exchange/attribute.ts'
+import { listenerOptions } from '../listener/listener.ts'
 import { uwsFaults } from '../listener/uws.ts'
 import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
 import { type PluginEntry, pluginEntry } from '../pipeline/entry.ts'
@@ -13,9 +15,10 @@ import { MEMORY_STORE } from '../store/kinds.ts'
 import { isUserBalancer } from '../upstream/options.ts'
 import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
-import { type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
+import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
 import { redact } from './redact.ts'
 import { decodeSource, readSource, SourceError } from './source.ts'
+import { takeTexts } from './texts.ts'
 import { readTree, type Tree } from './tree.ts'
 
 /** More than this many faults are counted and not told one by one. */
@@ -53,7 +56,6 @@ export async function loadText(source: string | Uint8Array, file: string, contex
   try {
     const text = typeof source === 'string' ? source.replace(/^\ufeff/, '') : decodeSource(source)
     const tree = readTree(text, file, context.env)
-    if (tree.faults.length > 0) return failed(bounded(tree.faults, file))
     return await check(tree, file, context)
   } catch (error) {
     return failed([sourceFault(file, error)])
@@ -91,21 +93,29 @@ function freezeParts(value: object): void {
 async function check(tree: Tree, file: string, { catalog }: LoadContext): Promise<Loaded> {
   const raw = tree.value
   const baseDir = dirname(resolve(file))
+  await takeTexts(tree, catalog, baseDir)
   const outline = document.safeParse(raw)
   const problems = outline.success ? [] : explain(document, outline.error.issues, raw)
   if (isMap(raw)) {
     problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...missingFiles(raw, baseDir))
+    problems.push(...engineProblems(raw))
     problems.push(...(await pluginProblems(raw, catalog, baseDir)), ...(await balancerProblems(raw, catalog, baseDir)))
   }
-  if (outline.success) problems.push(...engineProblems(outline.data))
-  if (problems.length > 0 || !outline.success) {
-    const faults = problems
-      .slice(0, MAX_FAULTS)
-      .map(({ path, message, code, on }) => tree.fault(path, message, code, on))
-    return failed(bounded(faults, file, problems.length))
+  if (tree.faults.length > 0 || problems.length > 0 || !outline.success) {
+    const faults = problemFaults(problems.slice(0, MAX_FAULTS), tree)
+    return failed(bounded([...tree.faults, ...faults], file, tree.faults.length + problems.length))
   }
   const shown = JSON.stringify(redact(raw, tree.substituted), null, 2)
   return { config: deepFreeze(outline.data), shown, faults: [] }
+}
+
+/** Their places. A key that is a fault of the text already, such as a number, is not told as unknown as well. */
+function problemFaults(problems: readonly Problem[], tree: Tree): Fault[] {
+  const told = new Set(tree.faults.map(({ line, column }) => `${line}:${column}`))
+  return problems.flatMap(({ path, message, code, on }) => {
+    const fault = tree.fault(path, message, code, on)
+    return on === 'key' && told.has(`${fault.line}:${fault.column}`) ? [] : [fault]
+  })
 }
 
 function failed(faults: readonly Fault[]): Loaded {
@@ -147,13 +157,12 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   const names = new Map<string, Path>()
   const addresses = new Map<string, Path>()
   const admin = raw.admin === undefined ? {} : raw.admin
-  const adminAddress = isMap(admin) ? `${admin.host ?? '127.0.0.1'}:${admin.port ?? 9901}` : ''
+  const adminAddress = isMap(admin) ? addressOf(admin.host, admin.port ?? 9901) : null
   for (const [i, listener] of entries(raw.listeners)) {
     if (typeof listener.name === 'string')
       once(names, listener.name, ['listeners', i, 'name'], 'the name of the listener')
-    const host = typeof listener.host === 'string' ? listener.host : '127.0.0.1'
-    if (typeof listener.port !== 'number' || listener.port === 0) continue
-    const address = `${host}:${listener.port}`
+    const address = addressOf(listener.host, listener.port)
+    if (address === null) continue
     const path = ['listeners', i, 'port']
     once(addresses, address, path, 'the address of the listener')
     if (address === adminAddress) {
@@ -161,12 +170,12 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
       problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID' })
     }
   }
-  const upstreams = isMap(raw.upstreams) ? Object.keys(raw.upstreams) : []
+  const upstreams = namesIn(raw.upstreams)
   const known = new Set(upstreams)
-  const registries = isMap(raw.discovery) ? Object.keys(raw.discovery) : []
-  for (const name of upstreams) {
+  const registries = namesIn(raw.discovery)
+  for (const name of upstreams ?? []) {
     const from = valueAt(raw, ['upstreams', name, 'discover', 'from'])
-    if (typeof from !== 'string' || from === '' || registries.includes(from)) continue
+    if (typeof from !== 'string' || from === '' || registries === null || registries.includes(from)) continue
     const message = `there is no registry ${quote(from)} under discovery${hint(from, registries)}`
     problems.push({ path: ['upstreams', name, 'discover', 'from'], message, code: 'SLUICE_CONFIG_REFERENCE' })
   }
@@ -174,7 +183,7 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   for (const [i, route] of entries(raw.routes)) {
     if (typeof route.name === 'string') once(routes, route.name, ['routes', i, 'name'], 'the name of the route')
     const { upstream } = route
-    if (typeof upstream === 'string' && upstream !== '' && !known.has(upstream)) {
+    if (upstreams !== null && typeof upstream === 'string' && upstream !== '' && !known.has(upstream)) {
       const message = `there is no upstream ${quote(upstream)}${hint(upstream, upstreams)}`
       problems.push({ path: ['routes', i, 'upstream'], message, code: 'SLUICE_CONFIG_REFERENCE' })
     }
@@ -182,15 +191,39 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   return problems
 }
 
+/** Names under a section; null for one that cannot be read: nobody can say then that a name is not there. */
+function namesIn(section: unknown): string[] | null {
+  if (section === undefined) return []
+  return isMap(section) ? Object.keys(section) : null
+}
+
+/** Null for port 0, which is another one each time, and for what is no address. */
+function addressOf(host: unknown, port: unknown): string | null {
+  if (typeof port !== 'number' || port === 0 || (host !== undefined && typeof host !== 'string')) return null
+  return `${host ?? '127.0.0.1'}:${port}`
+}
+
 /** What a listener asks of an engine that cannot do it. */
-function engineProblems(config: Config): Problem[] {
-  return config.listeners.flatMap((listener, i) => {
+function engineProblems(raw: Record<string, unknown>): Problem[] {
+  return entries(raw.listeners).flatMap(([i, listener]) => {
     if (listener.engine !== 'uws') return []
-    return uwsFaults(listener).map((text): Problem => {
+    const { limits, timeouts } = listenerOptions.shape
+    const asked = {
+      limits: limits.parse(soundParts(limits.unwrap().shape, listener.limits)),
+      timeouts: timeouts.parse(soundParts(timeouts.unwrap().shape, listener.timeouts)),
+    }
+    return uwsFaults(asked).map((text): Problem => {
       const [option = '', ...rest] = text.split(': ')
       return { path: ['listeners', i, ...option.split('.')], message: rest.join(': '), code: 'SLUICE_CONFIG_INVALID' }
     })
   })
+}
+
+/** The options that pass by themselves: the outline tells of the others. */
+function soundParts(shape: Readonly<Record<string, z.core.$ZodType>>, given: unknown): Record<string, unknown> {
+  const sound = ([key, value]: [string, unknown]) =>
+    Object.hasOwn(shape, key) && z.safeParse(shape[key]!, value).success
+  return Object.fromEntries(Object.entries(isMap(given) ? given : {}).filter(sound))
 }
 
 /** Pairs of routes that no request can tell apart, among those that are well formed. */
@@ -242,35 +275,46 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
   for (const [i, route] of entries(raw.routes)) {
     if (route.plugins !== undefined) lists.push([['routes', i, 'plugins'], route.plugins])
   }
-  const surroundings: PluginSurroundings = {
-    upstreams: new Set(isMap(raw.upstreams) ? Object.keys(raw.upstreams) : []),
-    stores: new Set([MEMORY_STORE, ...(isMap(raw.stores) ? Object.keys(raw.stores) : [])]),
-    baseDir,
-  }
+  const [upstreams, stores] = [namesIn(raw.upstreams), namesIn(raw.stores)]
+  const surroundings: PluginSurroundings | null =
+    upstreams === null || stores === null
+      ? null
+      : { upstreams: new Set(upstreams), stores: new Set([MEMORY_STORE, ...stores]), baseDir }
   const problems: Problem[] = []
   for (const [path, list] of lists) {
     if (!Array.isArray(list)) continue
     for (const [i, item] of list.entries()) {
-      const entry = pluginEntry.safeParse(item)
-      if (!entry.success) continue
-      const at = [...path, i, entry.data.name]
+      const entry = readEntry(item)
+      if (entry === null) continue
+      const at = [...path, i, entry.name]
       // An entry that is off must have a name that exists; its options may be half-written.
-      if (entry.data.off && isUserPlugin(entry.data.name)) continue
+      if (entry.off && isUserPlugin(entry.name)) continue
       let definition: PluginDefinition | undefined
       try {
-        const found = catalog.find(entry.data.name, baseDir)
+        const found = catalog.find(entry.name, baseDir)
         definition = found instanceof Promise ? await found : found
       } catch (error) {
         problems.push({ path: at, message: firstLine(error), code: 'SLUICE_CONFIG_PLUGIN', on: 'key' })
         continue
       }
       if (definition === undefined) {
-        const message = `there is no plugin ${quote(entry.data.name)}${hint(entry.data.name, catalog.names())}`
+        const message = `there is no plugin ${quote(entry.name)}${hint(entry.name, catalog.names())}`
         problems.push({ path: at, message, code: 'SLUICE_CONFIG_REFERENCE', on: 'key' })
-      } else if (!entry.data.off) problems.push(...optionProblems(definition, entry.data, at, surroundings))
+      } else if (!entry.off) problems.push(...optionProblems(definition, entry, at, surroundings))
     }
   }
   return problems
+}
+
+/** An entry as far as it can be read, or null: a faulty `when`, which the outline tells of, hides no faulty options. */
+function readEntry(item: unknown): PluginEntry | null {
+  const whole = pluginEntry.safeParse(item)
+  if (whole.success) return whole.data
+  const [name, ...others] = isMap(item) ? Object.keys(item) : []
+  const given = valueAt(item, [name ?? ''])
+  if (others.length > 0 || !isMap(given)) return null
+  const { when: _, ...rest } = given
+  return pluginEntry.safeParse({ [name!]: rest }).data ?? null
 }
 
 /** How upstreams pick: modules that are no balancer, and attributes to hash on that are none. */
@@ -302,14 +346,16 @@ function optionProblems(
   definition: PluginDefinition,
   entry: PluginEntry,
   path: Path,
-  context: PluginSurroundings,
+  context: PluginSurroundings | null,
 ): Problem[] {
+  const whole = !holdsFaulty(entry.options)
   try {
     const parsed = definition.options.safeParse(entry.options)
     if (!parsed.success) return explain(definition.options, parsed.error.issues, entry.options, path)
-    definition.check?.(parsed.data, context)
+    if (whole && context !== null) definition.check?.(parsed.data, context)
     return []
   } catch (error) {
+    if (!whole) return []
     // By name: a user's module may bring its own copy of the class.
     if (error instanceof Error && error.name === 'PluginOptionsError') {
       const inner = (error as PluginOptionsError).path ?? []
@@ -318,6 +364,10 @@ function optionProblems(
     const message = `the plugin failed while its options were checked: ${firstLine(error)}`
     return [{ path, message, code: 'SLUICE_CONFIG_PLUGIN' }]
   }
+}
+
+function holdsFaulty(value: unknown): boolean {
+  return value === FAULTY || (typeof value === 'object' && value !== null && Object.values(value).some(holdsFaulty))
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {

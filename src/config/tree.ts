@@ -14,7 +14,8 @@ import {
   Scalar,
 } from 'yaml'
 import { resolveCore, substitute } from './environment.ts'
-import { type Fault, type FaultCode, formatPath, type Path, quote } from './fault.ts'
+import { FAULTY, type Fault, type FaultCode, formatPath, type Path, quote } from './fault.ts'
+import { locate, Places, start } from './places.ts'
 
 /** Collections within collections. */
 const MAX_DEPTH = 64
@@ -30,44 +31,26 @@ const MAX_SYNTAX_FAULTS = 10
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 const CORE_TAG = /^tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq)$/
 
+/** A scalar that took something from the environment. */
+export interface Substitution {
+  readonly path: Path
+  /** Names of the variables. */
+  readonly names: readonly string[]
+  /** What came out, before it was read as a number or the like. */
+  readonly text: string
+}
+
 /** What a file holds, and where. */
 export interface Tree {
-  /** Plain value of the whole document; null when there is none to go on with. */
+  /** Plain value of the whole document. With faults, FAULTY stands for each value that could not be read, or for all. */
   readonly value: unknown
   readonly faults: readonly Fault[]
-  /** Places of scalars that took something from the environment, with the variable's names. */
-  readonly substituted: readonly { readonly path: Path; readonly names: readonly string[] }[]
+  /** Scalars that took something from the environment; those that an alias brought stand at its place too. */
+  readonly substituted: readonly Substitution[]
   /** A fault at the value of `path`, or at the nearest thing around it that exists. */
   fault(path: Path, message: string, code: FaultCode, on?: 'value' | 'key'): Fault
   /** Line of what `fault` would point at, from 1. */
   line(path: Path): number
-}
-
-/** Offsets to lines and columns; the line starts are found when the first fault asks. */
-class Places {
-  private starts: number[] | null = null
-  private readonly text: string
-
-  constructor(text: string) {
-    this.text = text
-  }
-
-  of(offset: number): { line: number; column: number } {
-    if (offset === 0) return { line: 1, column: 1 }
-    if (this.starts === null) {
-      this.starts = [0]
-      for (let at = this.text.indexOf('\n'); at !== -1; at = this.text.indexOf('\n', at + 1)) this.starts.push(at + 1)
-    }
-    const bounded = Math.min(offset, this.text.length)
-    let low = 0
-    let high = this.starts.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >> 1
-      if (this.starts[middle]! <= bounded) low = middle
-      else high = middle - 1
-    }
-    return { line: low + 1, column: bounded - this.starts[low]! + 1 }
-  }
 }
 
 interface Stopped {
@@ -83,9 +66,9 @@ interface Stopped {
 export function readTree(text: string, file: string, env: Readonly<Record<string, string | undefined>>): Tree {
   const places = new Places(text)
   const faults: Fault[] = []
-  const substituted: { path: Path; names: readonly string[] }[] = []
+  const substituted: Substitution[] = []
   let root: Node | null = null
-  let value: unknown = null
+  let value: unknown = FAULTY
   const add = (offset: number, path: Path, message: string, code: FaultCode) => {
     faults.push({ file, ...places.of(offset), path: formatPath(path), message, code })
   }
@@ -101,6 +84,7 @@ export function readTree(text: string, file: string, env: Readonly<Record<string
       value = root === null ? null : walk.read(root, [], 0).value
       if (faults.length === 0 && value === null) {
         add(0, [], 'the file is empty; a gateway needs at least `listeners`', 'SLUICE_CONFIG_MISSING')
+        value = FAULTY
       }
     }
   }
@@ -213,17 +197,32 @@ interface Value {
   readonly height: number
 }
 
+/** A value that an alias may name. */
+interface Anchored extends Value {
+  /** Length of its path. */
+  readonly depth: number
+  /** Those in it, with whole paths. */
+  readonly substituted: readonly Substitution[]
+}
+
 const NOTHING: Value = { value: null, size: 1, height: 0 }
+const UNREADABLE: Value = { value: FAULTY, size: 1, height: 0 }
+
+/** A key's text, and what becomes of the value under it; all but `keep` are faults. */
+interface Key {
+  readonly text: string
+  readonly value: 'keep' | 'drop' | 'merge' | 'fill'
+}
 
 /** One walk over the nodes: values come out, everything that YAML allows and a configuration must not is a fault. */
 class Walk {
   private readonly anchors = new Map<string, Node>()
-  private readonly done = new Map<Node, Value>()
+  private readonly done = new Map<Node, Anchored>()
   private aliased = 0
   private readonly places: Places
   private readonly add: (offset: number, path: Path, message: string, code: FaultCode) => void
   private readonly env: Readonly<Record<string, string | undefined>>
-  private readonly substituted: { path: Path; names: readonly string[] }[]
+  private readonly substituted: Substitution[]
 
   constructor(places: Places, add: Walk['add'], env: Walk['env'], substituted: Walk['substituted']) {
     this.places = places
@@ -240,11 +239,15 @@ class Walk {
     if (tag !== undefined && !CORE_TAG.test(tag)) {
       this.add(start(node), path, `tags such as ${quote(tag)} are not supported`, 'SLUICE_CONFIG_SYNTAX')
     }
+    const before = this.substituted.length
     let read: Value
     if (isMap(node)) read = this.map(node.items as Pair<Node, Node | null>[], path, depth)
     else if (isSeq(node)) read = this.list(node.items as (Node | Pair)[], path, depth)
     else read = { value: this.scalar(node as Scalar, path), size: 1, height: 0 }
-    if (anchor !== undefined) this.done.set(node, read)
+    if (tag !== undefined && !CORE_TAG.test(tag)) read = { ...read, value: FAULTY }
+    if (anchor !== undefined) {
+      this.done.set(node, { ...read, depth: path.length, substituted: this.substituted.slice(before) })
+    }
     return read
   }
 
@@ -252,12 +255,12 @@ class Walk {
     const target = this.anchors.get(node.source)
     if (target === undefined) {
       this.add(start(node), path, `there is no anchor &${node.source} before this alias`, 'SLUICE_CONFIG_SYNTAX')
-      return NOTHING
+      return UNREADABLE
     }
     const read = this.done.get(target)
     if (read === undefined) {
       this.add(start(node), path, `the alias *${node.source} stands inside its own anchor`, 'SLUICE_CONFIG_LIMIT')
-      return NOTHING
+      return UNREADABLE
     }
     const before = this.aliased
     this.aliased += read.size
@@ -272,7 +275,10 @@ class Walk {
         )
         this.aliased = Number.MAX_SAFE_INTEGER
       }
-      return NOTHING
+      return UNREADABLE
+    }
+    for (const { path: inside, ...rest } of read.substituted) {
+      this.substituted.push({ path: [...path, ...inside.slice(read.depth)], ...rest })
     }
     // The same value is shared and not copied: nobody changes it, and its size was counted.
     return read
@@ -281,42 +287,52 @@ class Walk {
   private map(pairs: readonly Pair<Node, Node | null>[], path: (string | number)[], depth: number): Value {
     const value: Record<string, unknown> = {}
     const seen = new Map<string, Node>()
+    const filled = new Set<string>()
+    const merged: unknown[] = []
     let size = 1
     let height = 0
     for (const pair of pairs) {
       const key = this.key(pair, path, seen)
-      if (key === null) continue
-      path.push(key)
+      // What stands under a refused key is read too: it has faults of its own, and anchors.
+      path.push(key.text)
       const read = pair.value === null ? NOTHING : this.read(pair.value, path, depth + 1)
       path.pop()
-      value[key] = read.value
       size += read.size
       height = Math.max(height, read.height + 1)
+      if (key.value === 'keep') value[key.text] = read.value
+      else if (key.value === 'merge') merged.push(read.value)
+      else if (key.value === 'fill' && isRecord(value[key.text])) {
+        // A copy, once: the first may be shared by aliases.
+        if (!filled.has(key.text)) value[key.text] = { ...(value[key.text] as object) }
+        filled.add(key.text)
+        fill(value[key.text], read.value)
+      }
     }
+    for (const from of merged.flat()) fill(value, from)
     return { value, size, height }
   }
 
-  /** The key's text; null, with a fault, for one that is not to be. */
-  private key(pair: Pair<Node, Node | null>, path: Path, seen: Map<string, Node>): string | null {
+  /** Says what is wrong with a key that is not to be. */
+  private key(pair: Pair<Node, Node | null>, path: Path, seen: Map<string, Node>): Key {
     const node = pair.key
     const at = node === null ? (pair.value === null ? 0 : start(pair.value)) : start(node)
     if (!isScalar(node) || typeof node.value !== 'string') {
       const shown = isScalar(node) && node.source ? ` (${quote(String(node.source))})` : ''
       this.add(at, path, `a key must be text${shown}; put it in quotes`, 'SLUICE_CONFIG_SYNTAX')
-      return null
+      if (!isScalar(node) || !node.source) return { text: '?', value: 'drop' }
     }
-    const key = node.value
+    const key = typeof node.value === 'string' ? node.value : node.source!
     const { anchor, tag } = node as { anchor?: string; tag?: string }
     if (tag !== undefined && !CORE_TAG.test(tag)) {
       this.add(at, path, `tags such as ${quote(tag)} are not supported`, 'SLUICE_CONFIG_SYNTAX')
     }
     if (anchor !== undefined) {
       this.anchors.set(anchor, node)
-      this.done.set(node, { value: key, size: 1, height: 0 })
+      this.done.set(node, { value: key, size: 1, height: 0, depth: 0, substituted: [] })
     }
     if (FORBIDDEN.has(key)) {
       this.add(at, [...path, key], 'this key is not allowed anywhere', 'SLUICE_CONFIG_FORBIDDEN_KEY')
-      return null
+      return { text: key, value: 'drop' }
     }
     if (key === '<<' && node.type === Scalar.PLAIN) {
       this.add(
@@ -325,16 +341,16 @@ class Walk {
         'merge keys are not supported; write the options out, or alias a whole value',
         'SLUICE_CONFIG_UNKNOWN_KEY',
       )
-      return null
+      return { text: key, value: 'merge' }
     }
     const first = seen.get(key)
     if (first !== undefined) {
       const { line } = this.places.of(start(first))
       this.add(at, [...path, key], `duplicate key; the first is on line ${line}`, 'SLUICE_CONFIG_DUPLICATE_KEY')
-      return null
+      return { text: key, value: 'fill' }
     }
     seen.set(key, node)
-    return key
+    return { text: key, value: 'keep' }
   }
 
   private list(items: readonly (Node | Pair)[], path: (string | number)[], depth: number): Value {
@@ -362,67 +378,25 @@ class Walk {
       if (!value.includes('${')) return value
       const found = substitute(value, this.env)
       for (const message of found.faults) this.add(start(node), path, message, 'SLUICE_CONFIG_ENV')
-      if (found.faults.length > 0) return value
+      if (found.faults.length > 0) return FAULTY
       if (found.names.length === 0) return found.text
-      this.substituted.push({ path: [...path], names: found.names })
+      this.substituted.push({ path: [...path], names: found.names, text: found.text })
       return node.type === Scalar.PLAIN && node.tag === undefined ? resolveCore(found.text) : found.text
     }
     if (typeof value === 'number' && !Number.isFinite(value)) {
       this.add(start(node), path, 'a finite number is due', 'SLUICE_CONFIG_INVALID')
-      return 0
+      return FAULTY
     }
     return value ?? null
   }
 }
 
-function start(node: Node): number {
-  return node.range?.[0] ?? 0
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Offset of the value (or of the last key) at `path`, or of the nearest thing around it. */
-function locate(root: Node, path: Path, on: 'value' | 'key'): number {
-  const anchors = new Map<string, Node>()
-  let node: Node = root
-  let offset = start(root)
-  for (let i = 0; i < path.length; i++) {
-    node = follow(root, node, anchors)
-    const step = path[i]!
-    const last = i === path.length - 1
-    if (isMap(node)) {
-      const pair = (node.items as Pair<Node, Node | null>[]).find(({ key }) => isScalar(key) && key.value === step)
-      if (pair === undefined) return offset
-      offset = last && on === 'key' ? start(pair.key) : valueStart(pair)
-      if (pair.value === null) return offset
-      node = pair.value
-    } else if (isSeq(node)) {
-      const item = (node.items as Node[])[step as number]
-      if (item === undefined || item === null) return offset
-      offset = 'key' in item ? start((item as unknown as Pair<Node>).key) : start(item)
-      node = item
-    } else return offset
-  }
-  return offset
-}
-
-// A value left out has its place after the colon, or on the next line; its key tells more.
-function valueStart(pair: Pair<Node, Node | null>): number {
-  const { key, value } = pair
-  return value === null || (isScalar(value) && value.source === '') ? start(key) : start(value)
-}
-
-function follow(root: Node, node: Node, anchors: Map<string, Node>): Node {
-  if (!isAlias(node)) return node
-  if (anchors.size === 0) collectAnchors(root, anchors)
-  return anchors.get(node.source) ?? node
-}
-
-function collectAnchors(node: unknown, anchors: Map<string, Node>): void {
-  if (node === null || typeof node !== 'object') return
-  const { anchor, items, key, value } = node as { anchor?: string; items?: unknown[]; key?: unknown; value?: unknown }
-  if (anchor !== undefined && !anchors.has(anchor)) anchors.set(anchor, node as Node)
-  if (items !== undefined) for (const item of items) collectAnchors(item, anchors)
-  else if (key !== undefined) {
-    collectAnchors(key, anchors)
-    collectAnchors(value, anchors)
-  }
+/** Put in what another map has more: nothing that stands in a refused part of the file is to be missed as well. */
+function fill(onto: unknown, from: unknown): void {
+  if (!isRecord(onto) || !isRecord(from)) return
+  for (const [key, value] of Object.entries(from)) if (!Object.hasOwn(onto, key)) onto[key] = value
 }

@@ -1,5 +1,6 @@
 // etcd: the keys under a prefix over the v3 JSON gateway, with a streaming watch that says when to read them again.
 import { z } from 'zod'
+import { whereSound } from '../units.ts'
 import { AnswerError, type AskTls, asList, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
 import { readTls, registryAddress, registryTls } from './http-options.ts'
@@ -22,6 +23,7 @@ export const etcdOptions = z
   })
   .refine(given => (given.user === undefined) === (given.password === undefined), {
     error: 'user and password belong together: give both or neither',
+    when: whereSound('user', 'password'),
   })
 
 /** The keys of a service as etcd asks for them: base64 of the first one and of the one behind the last. */

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { whereSound } from '../units.ts'
 import type { AskTls } from './ask.ts'
 
 /** One URL or a list of them; comes out as a list. `example` stands in the fault. */
@@ -25,6 +26,7 @@ export const registryTls = z
   })
   .refine(given => (given.cert === undefined) === (given.key === undefined), {
     error: 'cert and key belong together: give both or neither',
+    when: whereSound('cert', 'key'),
   })
   .optional()
   .describe('TLS towards the registry, for https addresses.')

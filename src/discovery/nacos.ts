@@ -1,5 +1,6 @@
 // Nacos: the instances of a service by its open API, version 1.
 import { z } from 'zod'
+import { whereSound } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
 import { readTls, registryAddress, registryTls } from './http-options.ts'
@@ -21,6 +22,7 @@ export const nacosOptions = z
   })
   .refine(given => (given.user === undefined) === (given.password === undefined), {
     error: 'user and password belong together: give both or neither',
+    when: whereSound('user', 'password'),
   })
 
 /** The answer of /v1/ns/instance/list. Throws AnswerError. */

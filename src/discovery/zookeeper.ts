@@ -1,5 +1,6 @@
 // ZooKeeper: the children of a service's node and their data, read again when a watch fires.
 import { z } from 'zod'
+import { whereSound } from '../units.ts'
 import { abortable, waitAtMost } from './abortable.ts'
 import { AnswerError, asLabels, asMap } from './ask.ts'
 import { isPort, LeftOut, type Reading, readEntry } from './entry.ts'
@@ -38,6 +39,7 @@ export const zookeeperOptions = z
   })
   .refine(given => (given.user === undefined) === (given.password === undefined), {
     error: 'user and password belong together: give both or neither',
+    when: whereSound('user', 'password'),
   })
 
 /** A connect string taken apart; null when it is none. */

@@ -2,6 +2,7 @@
 import { CidrSet, parseCidr } from '../http/cidr.ts'
 import { cookieValue } from '../http/cookie.ts'
 import { addressKey } from '../http/forwarded.ts'
+import { hostKey } from '../http/host.ts'
 import { queryValue } from '../http/query.ts'
 import { compileClaim } from './claim.ts'
 import type { Exchange } from './exchange.ts'
@@ -27,7 +28,7 @@ export function compileAttribute(text: string, exact = false): Attribute {
     case 'route':
       return x => x.route.name
     case 'host':
-      return x => x.head.host.toLowerCase()
+      return x => hostKey(x.head.host)
     case 'path':
       return x => x.head.path
     case 'method':

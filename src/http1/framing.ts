@@ -136,6 +136,19 @@ const PROTECTED = new Set([
   'date',
   'expect',
   'te',
+  'origin',
+  'referer',
+  'user-agent',
+  'x-api-key',
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'range',
+  'if-range',
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'if-unmodified-since',
 ]) // prettier-ignore
 
 function isBlank(code: number): boolean {
@@ -197,12 +210,6 @@ const NO_TRAILER = new Set([
   'proxy-authorization',
   'retry-after',
   'vary',
-  'range',
-  'if-match',
-  'if-none-match',
-  'if-modified-since',
-  'if-unmodified-since',
-  'if-range',
   'warning',
 ]) // prettier-ignore
 

@@ -41,9 +41,12 @@ const MAX_AHEAD = 64 * 1024
 const LOOK = 500
 /** Smallest buffer for them. */
 const MIN_HELD = 1024
-/** Body bytes thrown away so that an answer sent before the body's end can be read (RFC 9112 9.6). */
-const MAX_LINGER = 64 * 1024
+/**
+ * After the last answer, what the client still sends is read and thrown away until it is silent for this long, or has
+ * sent for that long: common clients write a body to its end before they look for an answer (RFC 9112 9.6).
+ */
 const LINGER_TIME = 1000
+const MAX_LINGER = 30_000
 /** How long after a client's FIN its silence is taken for a half-close; then it is probed (see `#probe`). */
 const HALF_CLOSE_GRACE = 500
 /** In which a client that is gone has answered a probe, and how long after that the next one is sent. */
@@ -99,7 +102,10 @@ export class Connection {
   #flowing = false
   #continueDue = false
   #finReceived = false
-  #lingered = 0
+  /** When no more is read after the last answer, by the wheel's clock. */
+  #lingerUntil = 0
+  /** What comes of the body is dropped, good or bad: the answer is known. */
+  #skipping = false
   #stalled = false
   /** The socket is not read, because requests are held that came before their turn. */
   #ahead = false
@@ -129,7 +135,7 @@ export class Connection {
   /** `length` bytes of a borrowed buffer: what is left over at the end is copied. */
   read(bytes: Buffer, length: number): void {
     if (this.#phase === Phase.Closing) {
-      this.#linger(length)
+      this.#linger()
       return
     }
     if (this.#at === this.#end) {
@@ -366,6 +372,7 @@ export class Connection {
     this.#flowing = false
     this.#at = this.#end
     this.#timer.clear()
+    if (this.#skipping) return
     down.close()
     down.fail(error)
   }
@@ -389,7 +396,9 @@ export class Connection {
   skipBody(): void {
     if (this.#flowing || this.#continueDue || this.#at === this.#end) return
     this.#flowing = true
+    this.#skipping = true
     this.#readBody()
+    this.#skipping = false
   }
 
   /** The exchange can take no more for now. Called by the downstream. */
@@ -490,6 +499,7 @@ export class Connection {
     this.#at = this.#end
     this.socket.end()
     this.#lastWritten = this.writer.taken
+    this.#lingerUntil = wheel.time() + MAX_LINGER
     this.#timer.set(this.writer.pending > 0 ? this.options.timeouts.idle : LINGER_TIME)
   }
 
@@ -516,9 +526,11 @@ export class Connection {
     if (!this.#pumping && this.#at < this.#end) this.#pump()
   }
 
-  #linger(length: number): void {
-    this.#lingered += length
-    if (this.#lingered > MAX_LINGER) this.socket.destroy()
+  #linger(): void {
+    if (this.writer.pending > 0) return
+    const left = this.#lingerUntil - wheel.time()
+    if (left <= 0) this.socket.destroy()
+    else this.#timer.set(Math.min(LINGER_TIME, left))
   }
 
   /** The client sent its FIN. */
@@ -579,7 +591,7 @@ export class Connection {
       if (taken === this.#lastWritten) this.socket.destroy()
       else {
         this.#lastWritten = taken
-        this.#timer.set(this.options.timeouts.idle)
+        this.#timer.set(this.writer.pending > 0 ? this.options.timeouts.idle : LINGER_TIME)
       }
     } else if (this.#phase === Phase.Head) {
       this.#refuse(new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the head did not arrive in time'))

@@ -60,9 +60,9 @@ export class UwsHeadReader {
 
   /**
    * The head, or null with the reason in `error`: then nothing may be taken from this connection any more. `peer` is
-   * the client's address as bytes. Called inside the library's handler.
+   * the client's address. Called inside the library's handler.
    */
-  read(req: UwsRequest, peer: ArrayBuffer): RequestHead | null {
+  read(req: UwsRequest, peer: string): RequestHead | null {
     this.#reset()
     const method = this.#method(req.getCaseSensitiveMethod())
     const path = req.getUrl()
@@ -82,7 +82,7 @@ export class UwsHeadReader {
       minor: 1,
       secure: false,
       host: this.#host!,
-      remoteAddress: addressText(peer),
+      remoteAddress: peer,
       headers: this.#headers,
       bodyLength: this.#chunked ? UNKNOWN_LENGTH : Math.max(this.#contentLength, 0),
       hasUnderscore: this.#hasUnderscore,

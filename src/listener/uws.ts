@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import type { Receiver } from '../http/downstream.ts'
 import { bodyLimit, type Engine, type Listener, type ListenerOptions, listenerOptions } from './listener.ts'
 import { UwsDownstream, type UwsOwner } from './uws-downstream.ts'
-import { UwsHeadReader } from './uws-head.ts'
+import { addressText, UwsHeadReader } from './uws-head.ts'
 import {
   headRoom,
   type LoadedUws,
@@ -25,8 +25,8 @@ const IDLE_AT_MOST = 34_000
  * What a listener asks for that this engine cannot do, one sentence each; empty when it can be served. Needs no
  * library: for the check of a configuration. Defaults always pass, as nobody asked for them.
  */
-export function uwsFaults(options: ListenerOptions): string[] {
-  const byDefault = listenerOptions.parse({ name: options.name, port: options.port })
+export function uwsFaults(options: Pick<ListenerOptions, 'limits' | 'timeouts'>): string[] {
+  const byDefault = listenerOptions.parse({ name: 'any', port: 0 })
   const faults: string[] = []
   const { idle, requestHeader } = options.timeouts
   if (options.limits.headers > headRoom()) {
@@ -63,6 +63,11 @@ class UwsListener implements Listener, UwsOwner {
   #heads: UwsHeadReader
   readonly #app: UwsApp
   #socket: UwsListenSocket | null = null
+  /**
+   * The address of all clients since there was last none, '' where there are several. The library asks the kernel for it
+   * at each request, which costs a microsecond; behind a balancer one address is the rule.
+   */
+  #peer = ''
   #inFlight = 0
   /** Until then the library may hold bytes of an answer that is over for us. */
   #pendingUntil = 0
@@ -78,7 +83,7 @@ class UwsListener implements Listener, UwsOwner {
     this.#receiver = receiver
     this.#heads = headReader(options)
     this.#app = library.uws.App({})
-    this.#app.filter((_res, count) => this.#counted(count))
+    this.#app.filter((res, count) => this.#counted(res, count))
     this.#app.any('/*', (res, req) => this.#request(res, req))
   }
 
@@ -140,14 +145,19 @@ class UwsListener implements Listener, UwsOwner {
     this.destroy()
   }
 
-  #counted(count: number): void {
+  /** A connection came or went. */
+  #counted(res: UwsResponse, count: number): void {
     this.connections += count
-    if (this.connections === 0) this.#onEmpty?.()
+    if (count > 0) {
+      const address = addressText(res.getRemoteAddress())
+      if (this.connections === 1) this.#peer = address
+      else if (address !== this.#peer) this.#peer = ''
+    } else if (this.connections === 0) this.#onEmpty?.()
   }
 
   #request(res: UwsResponse, req: UwsRequest): void {
     const heads = this.#heads
-    const head = heads.read(req, res.getRemoteAddress())
+    const head = heads.read(req, this.#peer !== '' ? this.#peer : addressText(res.getRemoteAddress()))
     this.#inFlight++
     if (head === null) {
       this.#refuse(res)

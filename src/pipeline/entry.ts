@@ -1,6 +1,7 @@
 // One entry of a `plugins:` list: a bare name or `{ name: { options } }`, made into one shape for all who read it.
 import { z } from 'zod'
 import { compileCondition } from '../exchange/attribute.ts'
+import { whereSound } from '../units.ts'
 
 /** An attribute that a condition may name (CONFIG.md, Attributes): for editors; exchange/attribute.ts decides. */
 const ATTRIBUTE = /^(?:client\.ip|route|host|path|method|consumer|(?:header|query|cookie|jwt)\..+)$/
@@ -14,17 +15,22 @@ export const condition = z
     }),
     z.string({ error: 'a text is due (quote numbers): a value, present, absent, or ~ and a regular expression' }),
   )
-  .superRefine((when, context) => {
-    for (const [name, expectation] of Object.entries(when)) {
-      try {
-        compileCondition({ [name]: expectation })
-      } catch (error) {
-        const bad = error instanceof SyntaxError && expectation.startsWith('~')
-        const message = bad ? 'is not a valid regular expression' : (error as Error).message
-        context.addIssue({ code: 'custom', message, path: [name] })
+  .superRefine(
+    (when, context) => {
+      for (const [name, expectation] of Object.entries(when)) {
+        // What is no text, and what is named like no attribute, was told.
+        if (typeof expectation !== 'string' || !ATTRIBUTE.test(name)) continue
+        try {
+          compileCondition({ [name]: expectation })
+        } catch (error) {
+          const bad = error instanceof SyntaxError && expectation.startsWith('~')
+          const message = bad ? 'is not a valid regular expression' : (error as Error).message
+          context.addIssue({ code: 'custom', message, path: [name] })
+        }
       }
-    }
-  })
+    },
+    { when: whereSound() },
+  )
   .describe(
     'Run the plugin only where all of these attributes hold: equal, present, absent, or `~` and a regular expression.',
   )

@@ -9,7 +9,9 @@ import { headerListFault } from '../http1/serialize.ts'
 /** The head of a reply, with a list that response plugins may change. */
 export function replyHead(reply: Reply): ResponseHead {
   const headers = reply.headers.slice()
-  return { status: reply.status, hasDate: headers.includes('date'), headers, bodyLength: replyBody(reply)?.length ?? 0 }
+  // The length that a 304 names is that of the content it does not send (RFC 9110 8.6), which nobody knows here.
+  const bodyLength = reply.status === 304 ? -1 : (replyBody(reply)?.length ?? 0)
+  return { status: reply.status, hasDate: headers.includes('date'), headers, bodyLength }
 }
 
 /** A reply's body as bytes. */

@@ -26,7 +26,7 @@ export interface AttemptOwner extends PhaseEnd {
 /** Of so many requests to an endpoint one is timed for the admin page. */
 const SAMPLE = 16
 
-/** Bytes that came before the response phase was over, kept until it is. Bounded: the socket is paused meanwhile. */
+/** What came while the response phase awaited a promise, kept until it is over. Bounded: the socket is paused meanwhile. */
 interface Waiting {
   readonly chunks: Uint8Array[]
   ended: boolean
@@ -47,7 +47,7 @@ export class Attempt implements ResponseSink, Try {
   #waiting: Waiting | null = null
   /** When it began, by performance.now(); 0 where its time is not taken. */
   #startedAt = 0
-  /** The transport is telling the head: what follows of the same read comes after it. */
+  /** The response phase runs for the first time, within the transport's telling of the head. */
   #inHead = false
 
   constructor(proxy: AttemptOwner, x: Passage, endpoint: Endpoint) {
@@ -113,26 +113,27 @@ export class Attempt implements ResponseSink, Try {
       return
     }
     x.proven = head.headers.slice()
-    this.#waiting = { chunks: [], ended: false, trailers: null, error: null }
     this.#inHead = true
     this.#proxy.respond(x)
     this.#inHead = false
+    if (!this.passing && !this.#over) this.#waiting = { chunks: [], ended: false, trailers: null, error: null }
   }
 
   /** The response phase is over: send the head and what has come since. Called by the proxy. */
   release(): void {
     const waiting = this.#waiting
-    if (this.#over || waiting === null) return
+    if (this.#over || (waiting === null && !this.#inHead)) return
     this.#waiting = null
     this.passing = true
     const x = this.#x
     x.down.writeHead(x.response!)
+    // Where the phase was over at once, the body may be in the same read: head and body go out in one write.
+    if (waiting === null) return
     let room = true
     for (const chunk of waiting.chunks) room = this.#pass(chunk)
     if (waiting.error !== null) this.#cut(waiting.error)
     else if (waiting.ended) this.#end(waiting.trailers)
-    else if (!this.#inHead) {
-      // Where the phase was over at once, the body may be in the same read: head and body go out in one write.
+    else {
       x.down.flush()
       if (room) this.#call?.resume()
     }
@@ -221,7 +222,7 @@ export class Attempt implements ResponseSink, Try {
   /** Give up; the plugins hear of it as the outcome where they heard none yet. Called by the proxy. */
   cancel(error: GatewayError | null): void {
     if (this.#over) return
-    if (!this.passing && this.#waiting === null) this.#outcome(error)
+    if (!this.passing && this.#waiting === null && !this.#inHead) this.#outcome(error)
     const call = this.#call
     this.#close()
     call?.abort()

@@ -155,7 +155,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       this.fail(x, new GatewayError('SLUICE_NO_ENDPOINT', `upstream ${upstream?.name} has no endpoint`))
       return
     }
-    x.endpoint = endpoint
+    x.endpoint = endpoint.pool.full ? this.#withRoom(x, upstream, endpoint) : endpoint
     const steps = x.route.plan.attempt
     if (steps !== null) {
       const said = runAttempt(steps, x, this)
@@ -164,7 +164,17 @@ export class EdgeProxy implements Receiver, AttemptOwner {
         return
       }
     }
-    this.#begin(x, upstream, endpoint)
+    this.#begin(x, upstream, x.endpoint)
+  }
+
+  /** Another endpoint that can take a request, or `full` itself where none can. */
+  #withRoom(x: Passage, upstream: Upstream, full: Endpoint): Endpoint {
+    const choice = new Choice(upstream, full, to => x.snapshot.keyFor(to, x))
+    for (;;) {
+      const endpoint = choice.next()
+      if (endpoint === null || choice.exhausted) return full
+      if (!endpoint.pool.full) return endpoint
+    }
   }
 
   #begin(x: Passage, upstream: Upstream, endpoint: Endpoint): void {

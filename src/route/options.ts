@@ -1,7 +1,7 @@
 // One entry under `routes:` as it stands in the YAML: its schema, type and docs in one.
 import { z } from 'zod'
 import { pluginList } from '../pipeline/entry.ts'
-import { duration, fieldName, fieldValue, share, TOKEN } from '../units.ts'
+import { duration, fieldName, fieldValue, share, TOKEN, whereSound } from '../units.ts'
 import { Condition, type Field, type PathPattern, PatternError, parseHost, parsePath } from './match.ts'
 import { PathRewrite, RedirectTarget } from './rewrite.ts'
 
@@ -41,17 +41,23 @@ function conditionsOn(field: Field, described: string) {
       z.string().min(1),
       z.string({ error: 'a text is due (quote numbers): a value, present, absent or ~regexp' }),
     )
-    .superRefine((record, context) => {
-      const names = new Set<string>()
-      for (const [name, expectation] of Object.entries(record)) {
-        const fault = faultOf(() => {
-          const condition = new Condition(field, name, expectation)
-          if (names.has(condition.name)) throw new PatternError('stands twice: header names are compared without case')
-          names.add(condition.name)
-        })
-        if (fault !== null) context.addIssue({ code: 'custom', message: fault, path: [name] })
-      }
-    })
+    .superRefine(
+      (record, context) => {
+        const names = new Set<string>()
+        for (const [name, expectation] of Object.entries(record)) {
+          const fault = faultOf(() => {
+            // What is no text was told; its name is looked at all the same.
+            const condition = new Condition(field, name, typeof expectation === 'string' ? expectation : 'present')
+            if (names.has(condition.name)) {
+              throw new PatternError('stands twice: header names are compared without case')
+            }
+            names.add(condition.name)
+          })
+          if (fault !== null) context.addIssue({ code: 'custom', message: fault, path: [name] })
+        }
+      },
+      { when: whereSound() },
+    )
     .optional()
     .describe(described)
 }
@@ -102,6 +108,7 @@ const respond = z
   .refine(({ status, body }) => body === '' || (status !== 204 && status !== 205 && status !== 304), {
     error: 'an answer with this status has no body (RFC 9110 15)',
     path: ['body'],
+    when: whereSound('status', 'body'),
   })
 
 const redirect = z.strictObject({
@@ -115,6 +122,9 @@ const redirect = z.strictObject({
 /** What a retry may be for; the numbers are statuses of the upstream's answer. */
 const RETRY_ON = ['connect', 'reset', 502, 503, 504] as const
 
+/** Longest wait before a retry where nothing is said of it, in milliseconds. */
+const MAX_BACKOFF = 250
+
 const retry = z
   .strictObject({
     attempts: z.int().min(0).max(10).default(1).describe('Tries after the first; 0 never tries again.'),
@@ -123,13 +133,18 @@ const retry = z
       .default([...RETRY_ON])
       .describe('What is tried again: connect, reset, and statuses 502, 503, 504.'),
     backoff: duration().default(25).describe('Longest wait before the first retry; doubles with each.'),
-    maxBackoff: duration().default(250).describe('Longest wait before any retry.'),
+    maxBackoff: duration()
+      .optional()
+      .describe('Longest wait before any retry; 250ms by default, or `backoff` where that is more.'),
     budget: share().default(0.2).describe('Retries may make up this share of the requests, no more.'),
   })
-  .refine(({ backoff, maxBackoff }) => backoff <= maxBackoff, {
+  .refine(({ backoff, maxBackoff = backoff }) => backoff <= maxBackoff, {
     error: 'must be at least backoff',
     path: ['maxBackoff'],
+    when: whereSound('backoff', 'maxBackoff'),
   })
+  // A default never contradicts what was asked for: it rises with it.
+  .transform(given => ({ ...given, maxBackoff: given.maxBackoff ?? Math.max(MAX_BACKOFF, given.backoff) }))
 
 const rewrite = z
   .strictObject({
@@ -142,7 +157,10 @@ const rewrite = z
       .optional()
       .describe('Host that goes upstream; overrides `host` of the upstream.'),
   })
-  .refine(({ path, host }) => path !== undefined || host !== undefined, { error: 'path, host or both are due' })
+  .refine(({ path, host }) => path !== undefined || host !== undefined, {
+    error: 'path, host or both are due',
+    when: whereSound('path', 'host'),
+  })
 
 /** What the checks of a whole route may rely on: they run beside faults elsewhere in it, so that one run names all. */
 interface Unchecked {
@@ -200,7 +218,7 @@ export const routeOptions = z
     rewrite: rewrite.optional().describe('Path and host that go upstream, where they differ from what matched.'),
   })
   .superRefine((route, context) => checkWhole(route as Unchecked, context), {
-    when: payload => typeof payload.value === 'object' && payload.value !== null,
+    when: whereSound(),
   })
 
 /** Checked options of one route: durations in milliseconds, shares between 0 and 1. */

@@ -1,8 +1,9 @@
 // The route table: hosts, then exact paths, then a trie of segments, then conditions; immutable once built.
 import { preflightMethod, type RequestHead } from '../http/head.ts'
+import { hostKey } from '../http/host.ts'
 import { Candidates } from './candidates.ts'
 import { comparePrecedence, type Entry, entriesOf } from './entry.ts'
-import { HOST_ANY, HOST_EXACT, hostKey, type MatchOptions, type PathPattern } from './match.ts'
+import { HOST_ANY, HOST_EXACT, type MatchOptions, type PathPattern } from './match.ts'
 
 const SLASH = 0x2f
 

@@ -16,6 +16,12 @@ export class Waiting implements Asked {
     this.#settle = settle
   }
 
+  /** It goes out: only now its time runs, because what the loop does before that is not the store's doing. */
+  begin(): void {
+    if (this.#circuit.open) this.giveUp()
+    else this.#circuit.begin(this)
+  }
+
   giveUp(): void {
     this.settled = true
     this.#settle(null)
@@ -54,6 +60,11 @@ export class Batch {
     this.text += `${need} ${want} ${now === null ? '-' : Math.floor(now())} ${limits}\n`
     this.#waiting.push(waiting)
     this.#lengths.push(1 + 3 * count)
+  }
+
+  /** The call goes out. */
+  begin(): void {
+    for (const waiting of this.#waiting) waiting.begin()
   }
 
   /** The call is over. */

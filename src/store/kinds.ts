@@ -1,6 +1,6 @@
 // The kinds of shared store as they stand under `stores:`; `memory` exists without being declared.
 import { z } from 'zod'
-import { duration } from '../units.ts'
+import { duration, whereSound } from '../units.ts'
 
 /** The store that every gateway has by itself. */
 export const MEMORY_STORE = 'memory'
@@ -38,6 +38,7 @@ const redis = z
   .refine(({ cluster, url }) => cluster || addresses(url).length === 1, {
     error: 'several addresses are due for a cluster alone (`cluster: true`)',
     path: ['url'],
+    when: whereSound('cluster', 'url'),
   })
 
 /** One entry under `stores:`. */

@@ -144,7 +144,7 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
     if (cluster || this.#batch.size === MAX_BATCH) this.#send()
   }
 
-  /** A question that waits from now on; null, and settled, without a connection. */
+  /** A question that is to be sent; null, and settled, without a connection. */
   #asked(circuit: Circuit, tag: string, settle: (answer: unknown) => void): Waiting | null {
     circuit.tag = tag
     if (this.#client?.status !== 'ready') {
@@ -152,15 +152,15 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
       settle(null)
       return null
     }
-    const waiting = new Waiting(circuit, settle)
-    circuit.begin(waiting)
-    return waiting
+    return new Waiting(circuit, settle)
   }
 
   readonly #send = (): void => {
     const batch = this.#batch
     this.#batch = null
-    if (batch !== null) this.#call(DECIDE, batch.keys, batch.text, (error, answer) => batch.answered(error, answer))
+    if (batch === null) return
+    batch.begin()
+    this.#call(DECIDE, batch.keys, batch.text, (error, answer) => batch.answered(error, answer))
   }
 
   /** Run a script; `done` hears of it once. */
@@ -213,6 +213,8 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
       done()
     })
     if (asked === null) return
+    // Also while its circuit is open: this is what closes it.
+    circuit.begin(asked)
     this.#call(ALIVE, [`${this.#options.prefix}:{${tag}}:alive`], this.#id, (error, answer) => {
       if (error === null) asked.succeed(answer)
       else asked.fail(error.message)

@@ -1,7 +1,7 @@
 // The options of an upstream as they stand in the YAML: its endpoints, connections, timeouts and how one is picked.
 import { z } from 'zod'
 import { type EndpointAddress, parseEndpoint } from '../http/address.ts'
-import { duration, TOKEN } from '../units.ts'
+import { duration, TOKEN, whereSound } from '../units.ts'
 import { healthOptions } from './health/options.ts'
 
 /** The balancers by name; upstream/balance holds one file for each. */
@@ -63,6 +63,7 @@ const tls = z
   })
   .refine(given => (given.cert === undefined) === (given.key === undefined), {
     error: 'cert and key belong together: give both or neither',
+    when: whereSound('cert', 'key'),
   })
 
 const discover = z.strictObject({
@@ -83,14 +84,20 @@ export const upstreamOptions = z
   .strictObject({
     endpoints: z
       .array(endpointOptions, { error: 'a list of endpoints is due' })
-      .superRefine((list, context) => {
-        const seen = new Map<string, number>()
-        list.forEach((endpoint, i) => {
-          const first = seen.get(endpoint.address)
-          if (first === undefined) seen.set(endpoint.address, i)
-          else context.addIssue({ code: 'custom', message: `is the same address as endpoints[${first}]`, path: [i] })
-        })
-      })
+      .superRefine(
+        (list, context) => {
+          const seen = new Map<string, number>()
+          for (const [i, endpoint] of list.entries()) {
+            // Beside sound ones there may be what is no endpoint: it was told.
+            const given: string | undefined = endpoint?.address
+            if (given === undefined) continue
+            const first = seen.get(given)
+            if (first === undefined) seen.set(given, i)
+            else context.addIssue({ code: 'custom', message: `is the same address as endpoints[${first}]`, path: [i] })
+          }
+        },
+        { when: whereSound() },
+      )
       .optional()
       .describe('Where the service runs: host:port, or a map with address, weight and labels.'),
     discover: discover.optional().describe('Where a registry says that the service runs; instead of `endpoints`.'),
@@ -134,13 +141,14 @@ export const upstreamOptions = z
     health: healthOptions.optional().describe('How endpoints that do not work are found and left out.'),
     slowStart: duration().prefault('0s').describe('How long an endpoint that comes (back) takes to its full share.'),
   })
-  .superRefine((given, context) => {
-    if ((given.endpoints === undefined) === (given.discover === undefined)) {
-      context.addIssue({ code: 'custom', message: 'either endpoints or discover is due' })
-    }
-    if (given.tls !== undefined && given.scheme === 'http') {
-      context.addIssue({ code: 'custom', message: 'tls needs `scheme: https`', path: ['tls'] })
-    }
+  .refine(given => (given.endpoints === undefined) !== (given.discover === undefined), {
+    error: 'either endpoints or discover is due',
+    when: whereSound(),
+  })
+  .refine(given => given.tls === undefined || given.scheme === 'https', {
+    error: 'tls needs `scheme: https`',
+    path: ['tls'],
+    when: whereSound('scheme'),
   })
 
 /** Checked options of one upstream: durations in milliseconds, addresses taken apart. Plain data. */

@@ -30,6 +30,8 @@ export interface Traits {
   readonly resetWhilePaused: boolean
   /** A chunked body that lacks its very last line end is not complete. */
   readonly lastLineEndDue: boolean
+  /** A client that is still sending its body can do so until it has read an answer that ends the connection. */
+  readonly lingers: boolean
   /** A request whose chunked body ends with trailers is served; otherwise it is refused with 505. */
   readonly requestTrailers: boolean
 }
@@ -49,6 +51,7 @@ export const ENGINES: readonly Traits[] = [
     highBytesAtEnd: true,
     resetWhilePaused: true,
     lastLineEndDue: true,
+    lingers: true,
     requestTrailers: true,
   },
   {
@@ -64,6 +67,7 @@ export const ENGINES: readonly Traits[] = [
     highBytesAtEnd: false,
     resetWhilePaused: false,
     lastLineEndDue: false,
+    lingers: false,
     requestTrailers: false,
   },
 ]

@@ -67,6 +67,44 @@ t.test('pool', async t => {
     t.equal(up.peers.length, 2)
   })
 
+  await t.test('an endpoint that is full is passed over while another has room', async t => {
+    for (const balance of ['round-robin', 'least-request', 'random', 'ring-hash']) {
+      const other = await RawUpstream.start(t)
+      const { up, gateway } = await chain(t, {})
+      await gateway.close()
+      const both = await startGateway(t, {
+        up: { endpoints: [up.address, other.address], balance, hashOn: 'path', connections: { max: 1, pending: 0 } },
+        route: { retry: { attempts: 0 } },
+      })
+      const held: SeenRequest[] = []
+      up.onRequest = request => held.push(request)
+      other.onRequest = request => (request.target === '/hold' ? held.push(request) : request.reply('200 OK', 'other'))
+      // One endpoint is taken; which one is up to the balancer.
+      const client = await both.connect()
+      client.head('GET /hold HTTP/1.1', 'Host: h.test')
+      await eventually(
+        () => held.length === 1,
+        () => 'the request did not come',
+      )
+      up.onRequest = request => request.reply('200 OK', 'up')
+      const expected = up.requests.length === 1 ? '200 other' : '200 up'
+      for (let i = 0; i < 10; i++) t.equal(await ask(await both.connect(), `/${i}`), expected, balance)
+      const second = await both.connect()
+      other.onRequest = request => held.push(request)
+      up.onRequest = request => held.push(request)
+      second.head('GET / HTTP/1.1', 'Host: h.test')
+      await eventually(
+        () => held.length === 2,
+        () => 'the request did not come',
+      )
+      t.equal(await ask(await both.connect()), '503 SLUICE_OVERLOADED')
+      for (const request of held) request.reply('200 OK')
+      await client.response()
+      await second.response()
+      await both.close()
+    }
+  })
+
   await t.test('a request waits no longer than the connect timeout, and may be given up meanwhile', async t => {
     const { up, gateway } = await chain(t, {
       up: { connections: { max: 1 }, timeouts: { connect: '150ms' } },
@@ -168,11 +206,38 @@ t.test('stale connections', async t => {
     })
   }
 
-  await t.test('nor is a PUT whose body has begun', async t => {
-    const { up, client } = await staling(t)
-    client.send('PUT /again HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi')
-    t.equal((await client.response()).status, 502)
-    t.equal(up.requests.filter(request => request.target === '/again').length, 1)
+  await t.test('so is a PUT with a small body, framed either way', async t => {
+    for (const framed of [
+      'Content-Length: 5\r\n\r\nhello',
+      'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+    ]) {
+      const { up, client } = await staling(t, 0)
+      client.send(`PUT /again HTTP/1.1\r\nHost: h\r\n${framed}`)
+      t.equal((await client.response()).status, 200)
+      const again = up.requests.filter(request => request.target === '/again')
+      t.equal(again.length, 2)
+      t.equal(again[1]!.body.toString(), 'hello')
+    }
+  })
+
+  await t.test('not one whose body is not held any more, or has not ended', async t => {
+    const large = `PUT /again HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n${'x'.repeat(20_000)}`
+    for (const text of [large, large.slice(0, 1000)]) {
+      const { up, client } = await staling(t)
+      client.send(text)
+      t.equal((await client.response()).status, 502)
+      t.equal(up.requests.filter(request => request.target === '/again').length, 1)
+    }
+  })
+
+  await t.test('nor anything whose answer has begun, there or at another endpoint', async t => {
+    for (const begun of ['HTTP/1.1 200 O', 'HTTP/1.1 100 Continue\r\n\r\n', 'H']) {
+      const { up, client } = await chain(t)
+      t.equal(await ask(client), '200 ok')
+      up.onRequest = request => request.peer.socket.end(begun)
+      t.equal(await ask(client, '/again'), '502 SLUICE_UPSTREAM_RESET')
+      t.equal(up.requests.filter(request => request.target === '/again').length, 1)
+    }
   })
 
   await t.test('once, not for ever', async t => {
@@ -523,6 +588,33 @@ t.test('time', async t => {
     for (let i = 0; i < 40; i++) client.send(block)
     t.equal((await client.response()).status, 504)
     client.destroy()
+  })
+
+  await t.test('an upload that stops is given up after the idle timeout, and the client told', async t => {
+    const { up, client } = await chain(t, { up: { timeouts: { idle: '200ms', response: '5s' } } })
+    const from = performance.now()
+    client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 10').send('abc')
+    const answer = await client.response()
+    t.equal(answer.status, 408)
+    const took = performance.now() - from
+    t.ok(took > 160 && took < 600, `after ${Math.round(took)} ms`)
+    await client.closed
+    await (await up.peer()).closed
+    t.notOk(up.requests[0]!.complete)
+  })
+
+  await t.test('an upload that flows keeps an answer that has begun, and rests, alive', async t => {
+    const { up, client } = await chain(t, { up: { timeouts: { idle: '200ms' } } })
+    up.onRequest = request => {
+      request.peer.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n')
+      void request.whole.then(() => request.peer.write('done'))
+    }
+    client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 10')
+    for (let i = 0; i < 10; i++) {
+      client.send('x')
+      await pause(60)
+    }
+    t.equal((await client.response()).text, 'done')
   })
 
   await t.test('the time of the route is up while a plugin hangs', async t => {

@@ -324,6 +324,8 @@ t.test('listeners: added, removed, moved, and other limits on an open one', asyn
   t.equal((await kept.head('GET / HTTP/1.1', 'Host: a').response()).status, 200)
 
   t.ok(await g.reload(text(`name: a, port: ${first}`, `name: b, port: ${second}`)), g.faults.join())
+  const opened = g.log.find(({ message }) => message === 'a listener was opened')
+  t.match(opened?.fields, { listener: 'b', port: second })
   const other = await RawClient.connect(t, second)
   t.equal((await other.head('GET / HTTP/1.1', 'Host: a').response()).status, 200)
   const [a] = g.gateway.listeners

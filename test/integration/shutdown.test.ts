@@ -149,6 +149,21 @@ t.test('exit codes', async t => {
   t.match(usage.err, 'there is no command begin')
 })
 
+t.test('a signal before it listens ends it at once, in good order', async t => {
+  const folder = t.testdir({
+    'gateway.yaml': 'admin: off\nlisteners: [{ name: web, port: 0 }]\nplugins: [./slow.js]\nroutes: []\n',
+    'slow.js': "process.stderr.write('loading\\n')\nawait new Promise(done => setTimeout(done, 60_000))\n",
+  })
+  const process = sluice(t, ['start', '-c', join(folder, 'gateway.yaml')])
+  await eventually(
+    () => process.err.includes('loading'),
+    () => `it did not begin: ${process.err}`,
+    20_000,
+  )
+  process.kill('SIGTERM')
+  t.same(await process.exit(3000), { code: 0, signal: null })
+})
+
 async function taken(t: Test): Promise<number> {
   const server = createTcpServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -3,7 +3,7 @@ import { Endpoint } from '../../src/upstream/endpoint.ts'
 import type { EndpointPool } from '../../src/upstream/transport/transport.ts'
 
 const POOL: EndpointPool = {
-  ...{ open: 0, idle: 0, waiting: 0 },
+  ...{ open: 0, idle: 0, waiting: 0, full: false },
   send() {
     throw new Error('nothing is sent here')
   },

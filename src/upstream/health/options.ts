@@ -1,6 +1,6 @@
 // The options of health checks as they stand under an upstream.
 import { z } from 'zod'
-import { duration, share } from '../../units.ts'
+import { duration, share, whereSound } from '../../units.ts'
 
 const EXPECT = /^\s*\d{3}(?:\s*-\s*\d{3})?(?:\s*,\s*\d{3}(?:\s*-\s*\d{3})?)*\s*$/
 
@@ -32,6 +32,9 @@ const active = z.strictObject({
   expect: expected.default('200-399').describe('Statuses that count as success.'),
 })
 
+/** Longest ejection where nothing is said of it, in milliseconds. */
+const MAX_EJECT_FOR = 300_000
+
 const passive = z
   .strictObject({
     consecutiveFailures: z
@@ -51,13 +54,16 @@ const passive = z
     ejectFor: duration(10)
       .prefault('30s')
       .describe('Length of the first ejection; the n-th in a row lasts n times that.'),
-    maxEjectFor: duration(10).prefault('5m').describe('Longest ejection.'),
+    maxEjectFor: duration(10).optional().describe('Longest ejection; 5m by default, or `ejectFor` where that is more.'),
     maxEjected: share().prefault('50%').describe('Largest share of the endpoints that may be ejected; one may always.'),
   })
-  .refine(given => given.ejectFor <= given.maxEjectFor, {
+  .refine(({ ejectFor, maxEjectFor = ejectFor }) => ejectFor <= maxEjectFor, {
     error: 'must be at least ejectFor',
     path: ['maxEjectFor'],
+    when: whereSound('ejectFor', 'maxEjectFor'),
   })
+  // A default never contradicts what was asked for: it rises with it.
+  .transform(given => ({ ...given, maxEjectFor: given.maxEjectFor ?? Math.max(MAX_EJECT_FOR, given.ejectFor) }))
 
 /** `health:` of an upstream. Without `active` nothing is probed; without `passive` nothing is ejected. */
 export const healthOptions = z.strictObject({

@@ -8,6 +8,8 @@ import type { Call, ResponseSink } from './transport.ts'
 
 /** A chunk up to this joins what is gathered in one string. */
 const SMALL = 4096
+/** A body up to this is kept until the answer begins, to be sent again where a connection turns out stale. */
+const MAX_KEPT = 16 * 1024
 
 /** What a call needs of the connection that carries it. */
 export interface Carrier {
@@ -45,6 +47,8 @@ export class Http1Call implements Call {
   #gathered = ''
   #bodyStarted = false
   #bodyTouched = false
+  /** The body as it went out, of a request that may be sent again; null for one that may not, or is too large. */
+  #kept: string | null
   #left = 0
   #retried = false
   #waiting: Timer | null = null
@@ -63,6 +67,7 @@ export class Http1Call implements Call {
     this.#body = body
     this.sink = sink
     this.deadline = deadline
+    this.#kept = head.bodyLength <= MAX_KEPT && isIdempotent(head.method) ? '' : null
   }
 
   /** Wait in the pool's queue for at most `ms`. Called by the pool. */
@@ -81,7 +86,10 @@ export class Http1Call implements Call {
     const length = this.head.bodyLength
     this.#gathered = requestHead(this.head, this.#host)
     if (length === 0) this.requestEnded = true
-    else {
+    else if (this.#bodyTouched) {
+      this.#gathered += this.#kept
+      this.requestEnded = true
+    } else {
       this.#left = length
       this.#bodyStarted = true
       this.#body.onChunk = (chunk, last) => this.#onBody(chunk, last)
@@ -104,13 +112,16 @@ export class Http1Call implements Call {
     if (chunked && last) after += lastChunk(this.#body.trailers)
     if (length <= SMALL) {
       const fresh = this.#gathered === ''
-      this.#gathered += before + latin1(chunk) + after
+      const text = before + latin1(chunk) + after
+      if (this.#kept !== null) this.#kept = this.#kept.length + length <= MAX_KEPT ? this.#kept + text : null
+      this.#gathered += text
       // While `start` gathers, the flush is its own.
       if (fresh || this.#gathered.length > 2 * SMALL) this.#flush()
       return
     }
     const text = this.#gathered + before
     this.#gathered = ''
+    this.#kept = null
     if (!connection.writeChunk(text, chunk, after) && !last) this.#body.pause()
   }
 
@@ -128,7 +139,8 @@ export class Http1Call implements Call {
 
   /** May this request be sent on another connection after this one closed without a byte of answer (RFC 9112 9.3.1)? */
   mayRestart(): boolean {
-    return !this.#retried && !this.#bodyTouched && isIdempotent(this.head.method)
+    if (this.#retried || !isIdempotent(this.head.method)) return false
+    return !this.#bodyTouched || (this.requestEnded && this.#kept !== null)
   }
 
   /** Send again on a fresh connection. Called by the connection. */
@@ -136,7 +148,7 @@ export class Http1Call implements Call {
     this.#retried = true
     this.#connection = null
     this.requestEnded = false
-    if (this.#bodyStarted) this.#body.pause()
+    if (this.#bodyStarted && !this.#bodyTouched) this.#body.pause()
     this.#pool.again(this)
   }
 
@@ -182,12 +194,13 @@ export class Http1Call implements Call {
     if (this.#bodyStarted) this.#body.onChunk = null
   }
 
-  /** The error for a connection that broke before the answer was complete. */
+  /** The error for a connection that broke before the answer was complete; one that had begun is not asked for again. */
   broken(
     code: 'SLUICE_UPSTREAM_RESET' | 'SLUICE_UPSTREAM_CONNECT' | 'SLUICE_UPSTREAM_TIMEOUT',
     message: string,
     unsent: boolean,
+    answerBegun = false,
   ): GatewayError {
-    return new GatewayError(code, message, { retryable: unsent || !this.#bodyTouched, unsent })
+    return new GatewayError(code, message, { retryable: unsent || !(this.#bodyTouched || answerBegun), unsent })
   }
 }

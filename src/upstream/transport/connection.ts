@@ -44,6 +44,8 @@ export class UpstreamConnection {
   #partial: Buffer = EMPTY
   #keepAlive = false
   #paused = false
+  /** The socket takes more of the request. */
+  #room = true
   #failure: NodeJS.ErrnoException | null = null
 
   constructor(pool: ConnectionPool) {
@@ -104,15 +106,16 @@ export class UpstreamConnection {
   }
 
   /**
-   * Until the request is whole, the upstream owes us room and nothing else, and a slow client is the listener's
-   * business; from then on it owes us an answer.
+   * Until the request is whole, the upstream owes us room, and the client the next bytes; from then on the upstream owes
+   * us an answer.
    */
   #wrote(room: boolean): boolean {
     const call = this.#call
-    if (this.#phase === Phase.Head && call !== null) {
-      const { response, idle } = this.#pool.options.timeouts
-      this.#arm(call.requestEnded ? response : room ? Number.POSITIVE_INFINITY : idle)
-    }
+    if (call === null) return room
+    this.#room = room
+    const { response, idle } = this.#pool.options.timeouts
+    if (this.#phase === Phase.Head) this.#arm(call.requestEnded ? response : idle)
+    else if (this.#phase === Phase.Body && !this.#paused) this.#arm(idle)
     return room
   }
 
@@ -300,7 +303,7 @@ export class UpstreamConnection {
     if (phase === Phase.Connecting) {
       call.fail(call.broken('SLUICE_UPSTREAM_CONNECT', `cannot connect: ${reason}`, true))
     } else if (this.#used && !this.#answerBegun && call.mayRestart()) call.restart()
-    else call.fail(call.broken('SLUICE_UPSTREAM_RESET', `connection lost: ${reason}`, false))
+    else call.fail(call.broken('SLUICE_UPSTREAM_RESET', `connection lost: ${reason}`, false, this.#answerBegun))
   }
 
   #timeout(): void {
@@ -311,6 +314,11 @@ export class UpstreamConnection {
     }
     this.#call = null
     const connecting = this.#phase === Phase.Connecting
+    if (this.#phase === Phase.Head && !call.requestEnded && this.#room) {
+      this.destroy()
+      call.fail(new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the body stopped arriving'))
+      return
+    }
     const what = connecting ? 'no connection' : this.#phase === Phase.Head ? 'no answer' : 'no further bytes'
     this.destroy()
     call.fail(call.broken('SLUICE_UPSTREAM_TIMEOUT', `${what} in time`, connecting))

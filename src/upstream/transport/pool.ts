@@ -42,6 +42,12 @@ export class Http1Pool implements EndpointPool {
     return this.#queue.length - this.#queueAt
   }
 
+  get full(): boolean {
+    if (this.#idle.length > 0) return false
+    const { max, pending } = this.options.connections
+    return this.#connections.size >= max && this.waiting >= pending
+  }
+
   send(head: RequestHead, host: string, body: BodySource, sink: ResponseSink, deadline: number): Call {
     const call = new Http1Call(this, head, host, body, sink, deadline)
     const connection = this.#idle.pop()

@@ -54,6 +54,8 @@ export interface EndpointPool {
   readonly idle: number
   /** Requests that wait for a connection. */
   readonly waiting: number
+  /** Neither a connection nor a place in the queue is left: `send` would fail. */
+  readonly full: boolean
   /** Close idle connections now and the others after their current answer. */
   close(): void
 }

@@ -150,6 +150,23 @@ t.test('one wrong value is one fault, at its place', async t => {
       'routes:\n  - name: r\n    respond: { headers: { x-a: "1\\r\\nx-b: 2" } }\n',
       ['5:32 routes[0].respond.headers.x-a: a header value must not hold control characters (SLUICE_CONFIG_INVALID)'],
     ],
+    [
+      'routes: [{ name: r, upstream: a, retry: { on: ["502"], attempts: 2 } }]\n',
+      [
+        '3:48 routes[0].retry.on[0]: connect, reset, 502, 503 or 504 is due, found "502"; write 502 without quotes (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'routes: [{ name: r, upstream: a, retry: { backoff: 500ms, maxBackoff: 400ms } }]\n',
+      ['3:71 routes[0].retry.maxBackoff: must be at least backoff (SLUICE_CONFIG_INVALID)'],
+    ],
+    [
+      'routes:\n  - &r { name: r, upstream: a, match: { path: /a } }\n  - *r\n',
+      [
+        '5:5 routes[1].match: can never be told apart from route "r" on line 4, which comes first (SLUICE_CONFIG_ROUTE_CONFLICT)',
+        '5:5 routes[1].name: "r" is the name of the route on line 4 already (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
     ['stateDir: 5\n', ['3:11 stateDir: text is due, found a number; put it in quotes (SLUICE_CONFIG_INVALID)']],
     ['plugins: id\n', ['3:10 plugins: a list of plugins is due (SLUICE_CONFIG_INVALID)']],
   ]
@@ -221,10 +238,11 @@ upstreams:
   e: { endpoints: ["a:1"], balance: ./none.ts }
   f: { endpoints: ["a:1"], discover: { from: etcd, service: s } }
   g: { scheme: https }
-  h: { endpoints: ["a:1"], health: { passive: { ejectFor: 10m }, panicBelow: 120% } }
+  h: { endpoints: ["a:1"], health: { passive: { ejectFor: 10m, maxEjectFor: 5m }, panicBelow: 120% } }
 `
   const faults = (await faultsOf(text)).map(line => line.replace(/ \(SLUICE_CONFIG_\w+\)$/, ''))
   t.match(faults, [
+    'g.yaml:3:9 discovery.etcd: user and password belong together: give both or neither',
     'g.yaml:3:66 discovery.etcd.onEmpty: keep or drop is due, found "never"',
     'g.yaml:3:83 discovery.etcd.interval: a duration with its unit is due, such as 250ms, 5s, 1m or 24h',
     'g.yaml:3:95 discovery.etcd.x: unknown key; known: ',
@@ -235,10 +253,10 @@ upstreams:
     'g.yaml:9:37 upstreams.e.balance: there is no file ./none.ts beside the configuration file',
     'g.yaml:10:6 upstreams.f: either endpoints or discover is due',
     'g.yaml:11:6 upstreams.g: either endpoints or discover is due',
-    'g.yaml:12:47 upstreams.h.health.passive.maxEjectFor: must be at least ejectFor',
-    'g.yaml:12:78 upstreams.h.health.panicBelow: must be at most 100%',
+    'g.yaml:12:77 upstreams.h.health.passive.maxEjectFor: must be at least ejectFor',
+    'g.yaml:12:95 upstreams.h.health.panicBelow: must be at most 100%',
   ])
-  t.equal(faults.length, 12)
+  t.equal(faults.length, 13)
 })
 
 t.test('faults of every kind are told in one go, in the order of the file', async t => {
@@ -277,6 +295,138 @@ routes:
   ])
 })
 
+t.test('faults of the text hide none of its meaning, and each value is told once', async t => {
+  const text = `listeners:
+  - { name: web, port: 0, timeouts: { idle: 60 } }
+listeners: []
+routs: []
+stateDir: \${NOPE_X}
+upstreams:
+  a: { endpoints: ["127.0.0.1:1"] }
+  __proto__: { x: 1 }
+routes:
+  - { name: r, upstream: nope, timeout: 5 }
+  - { name: "\${NOPE_X}", upstream: "\${NOPE_X}", timeout: "\${NOPE_X}", match: { path: "\${NOPE_X}" } }
+`
+  t.same(await faultsOf(text), [
+    'g.yaml:2:45 listeners[0].timeouts.idle: a duration with its unit is due, such as 250ms, 5s, 1m or 24h (SLUICE_CONFIG_INVALID)',
+    'g.yaml:3:1 listeners: duplicate key; the first is on line 1 (SLUICE_CONFIG_DUPLICATE_KEY)',
+    'g.yaml:4:1 routs: unknown key; did you mean "routes"? (SLUICE_CONFIG_UNKNOWN_KEY)',
+    'g.yaml:5:11 stateDir: the environment has no NOPE_X; set it, or write ${NOPE_X:-default} (SLUICE_CONFIG_ENV)',
+    'g.yaml:8:3 upstreams.__proto__: this key is not allowed anywhere (SLUICE_CONFIG_FORBIDDEN_KEY)',
+    'g.yaml:10:26 routes[0].upstream: there is no upstream "nope"; known: a (SLUICE_CONFIG_REFERENCE)',
+    'g.yaml:10:41 routes[0].timeout: a duration with its unit (30s) or none is due (SLUICE_CONFIG_INVALID)',
+    ...[
+      '11:13 routes[1].name',
+      '11:36 routes[1].upstream',
+      '11:58 routes[1].timeout',
+      '11:86 routes[1].match.path',
+    ].map(
+      place =>
+        `g.yaml:${place}: the environment has no NOPE_X; set it, or write \${NOPE_X:-default} (SLUICE_CONFIG_ENV)`,
+    ),
+  ])
+})
+
+t.test('what a fault of the text leaves open is not told as something else', async t => {
+  const gone = 'the environment has no GONE; set it, or write ${GONE:-default} (SLUICE_CONFIG_ENV)'
+  // Each text follows HEAD, but for those that begin with listeners.
+  const cases: [string, string[]][] = [
+    ['admin: ${GONE}\n', [`3:8 admin: ${gone}`]],
+    ['admin: { host: "${GONE}", port: 1 }\n', [`3:16 admin.host: ${gone}`]],
+    ['trustedProxies: ["${GONE}", 10.0.0.0/8]\n', [`3:18 trustedProxies[0]: ${gone}`]],
+    ['plugins: ["${GONE}"]\n', [`3:11 plugins[0]: ${gone}`]],
+    ['plugins: [{ limit: "${GONE}" }]\n', [`3:20 plugins[0].limit: ${gone}`]],
+    ['plugins: [{ limit: { limit: "${GONE}", to: b } }]\n', [`3:29 plugins[0].limit.limit: ${gone}`]],
+    ['plugins: [{ id: { when: { path: "${GONE}" } } }]\n', [`3:33 plugins[0].id.when.path: ${gone}`]],
+    ['plugins: [{ id: { off: "${GONE}" } }]\n', [`3:24 plugins[0].id.off: ${gone}`]],
+    ['stores: { s: { kind: "${GONE}", url: "redis://h" } }\n', [`3:22 stores.s.kind: ${gone}`]],
+    ['stores: ${GONE}\nplugins: [{ limit: { limit: 1, to: b } }]\n', [`3:9 stores: ${gone}`]],
+    [
+      '"${GONE}": 1\n',
+      [
+        '3:1 ["${GONE}"]: unknown key; known: listeners, admin, stateDir, shutdown, trustedProxies, stores, discovery, upstreams, plugins, routes (SLUICE_CONFIG_UNKNOWN_KEY)',
+      ],
+    ],
+    ['80: 1\n', ['3:1 a key must be text ("80"); put it in quotes (SLUICE_CONFIG_SYNTAX)']],
+    ['shutdown: { grace: .inf }\n', ['3:20 shutdown.grace: a finite number is due (SLUICE_CONFIG_INVALID)']],
+    ['shutdown: *gone\n', ['3:11 shutdown: there is no anchor &gone before this alias (SLUICE_CONFIG_SYNTAX)']],
+    [
+      'listeners: [{ name: w, port: 80, host: "${GONE}" }, { name: v, port: 80, host: "${GONE}" }]\n',
+      [`1:40 listeners[0].host: ${gone}`, `1:80 listeners[1].host: ${gone}`],
+    ],
+    [
+      'listeners: [{ name: w, port: 0 }]\nupstreams: ${GONE}\nroutes: [{ name: r, upstream: b }]\nplugins: [{ limit: { limit: 1, to: b } }]\n',
+      [`2:12 upstreams: ${gone}`],
+    ],
+    [
+      'listeners: [{ name: w, port: 0 }]\nupstreams: { a: &a { endpoints: ["a:1"] }, b: { <<: *a, scheme: https }, 80: *a }\nroutes: [{ name: r, upstream: "80" }]\n',
+      [
+        '2:49 upstreams.b["<<"]: merge keys are not supported; write the options out, or alias a whole value (SLUICE_CONFIG_UNKNOWN_KEY)',
+        '2:74 upstreams: a key must be text ("80"); put it in quotes (SLUICE_CONFIG_SYNTAX)',
+      ],
+    ],
+    [
+      'upstreams: { b: &b { endpoints: ["b:1"] }, c: { endpoints: ["c:99999"] } }\nroutes: [{ name: r, upstream: b }]\nplugins: &p [id]\nplugins: &p [id]\nroutes: [{ name: s, plugins: *p }]\n',
+      [
+        '3:1 upstreams: duplicate key; the first is on line 2 (SLUICE_CONFIG_DUPLICATE_KEY)',
+        '3:61 upstreams.c.endpoints[0]: a port between 1 and 65535 is due (SLUICE_CONFIG_INVALID)',
+        '6:1 plugins: duplicate key; the first is on line 5 (SLUICE_CONFIG_DUPLICATE_KEY)',
+        '7:1 routes: duplicate key; the first is on line 4 (SLUICE_CONFIG_DUPLICATE_KEY)',
+      ],
+    ],
+    ['listeners: ${GONE}\n', [`1:12 listeners: ${gone}`]],
+  ]
+  for (const [text, expected] of cases) {
+    t.same(
+      await faultsOf(text.startsWith('listeners') ? text : HEAD + text),
+      expected.map(line => `g.yaml:${line}`),
+      JSON.stringify(text),
+    )
+  }
+})
+
+t.test('no wrong value hides what else is wrong with its neighbours', async t => {
+  const text = `listeners: [{ name: w, engine: uws, limits: { headers: 100KiB, pipelining: 2, headerCount: x } }]
+upstreams:
+  "a b": { endpoints: ["1.2.3.4:99999", "a:1", "a:1"], schme: x }
+  b: { timeouts: 5, tls: { cert: 5, verify: x, servername: y }, endpoints: ["a:1"] }
+  c: { connections: 5 }
+plugins: [{ limit: { limit: 0, when: { path: "~(", foo: x, host: 1 } } }]
+routes:
+  - { name: r, upstream: b, match: { headers: { x: "~(", "a b": c, n: 1 } }, retry: { on: [x], backoff: 2s, maxBackoff: 1s } }
+`
+  t.same(
+    (await faultsOf(text)).map(line => line.replace(/^g\.yaml:(\S+ \S+(?: b"\]\S*)?): .*$/, '$1')),
+    [
+      '1:13 listeners[0].port',
+      '1:56 listeners[0].limits.headers',
+      '1:76 listeners[0].limits.pipelining',
+      '1:92 listeners[0].limits.headerCount',
+      '3:3 upstreams["a b"]',
+      '3:24 upstreams["a b"].endpoints[0]',
+      '3:48 upstreams["a b"].endpoints[2]',
+      '3:56 upstreams["a b"].schme',
+      '4:18 upstreams.b.timeouts',
+      '4:26 upstreams.b.tls',
+      '4:34 upstreams.b.tls.cert',
+      '4:45 upstreams.b.tls.verify',
+      '5:6 upstreams.c',
+      '5:21 upstreams.c.connections',
+      '6:29 plugins[0].limit.limit',
+      '6:46 plugins[0].limit.when.path',
+      '6:52 plugins[0].limit.when.foo',
+      '6:66 plugins[0].limit.when.host',
+      '8:52 routes[0].match.headers.x',
+      '8:65 routes[0].match.headers["a b"]',
+      '8:71 routes[0].match.headers.n',
+      '8:92 routes[0].retry.on[0]',
+      '8:121 routes[0].retry.maxBackoff',
+    ],
+  )
+  t.match(await faultsOf('*gone\n'), ['g.yaml:1:1 there is no anchor &gone before this alias (SLUICE_CONFIG_SYNTAX)'])
+})
+
 t.test('a good file comes out whole, with defaults, frozen, and shown without secrets', async t => {
   const text = `${HEAD.replace('port: 0', 'port: 8080')}stores: { s: { kind: redis, url: "redis://u:hunter2@h" } }
 plugins: [id, { limit: { limit: 5, key: client.ip, when: { path: "~^/a" }, off: false } }]
@@ -305,6 +455,92 @@ routes:
     stores: { s: { url: 'redis://[redacted]@h' } },
     plugins: ['id', { limit: { key: 'client.ip' } }],
   })
+})
+
+t.test('a maximum that nobody set rises with its minimum', async t => {
+  const text = `listeners: [{ name: web, port: 0 }]
+upstreams:
+  a: { endpoints: ["127.0.0.1:1"], health: { passive: { ejectFor: 10m } } }
+  b: { endpoints: ["127.0.0.1:1"], health: { passive: {} } }
+routes:
+  - { name: r, upstream: a, retry: { backoff: 500ms } }
+  - { name: s, upstream: b, match: { path: /s } }
+`
+  const { config, faults } = await loadText(text, 'g.yaml', context())
+  t.same(faults, [])
+  const passive = [config?.upstreams.a, config?.upstreams.b].map(upstream => upstream?.health?.passive)
+  t.match(passive, [
+    { ejectFor: 600_000, maxEjectFor: 600_000 },
+    { ejectFor: 30_000, maxEjectFor: 300_000 },
+  ])
+  t.match(
+    config?.routes.map(({ retry }) => retry),
+    [
+      { backoff: 500, maxBackoff: 500 },
+      { backoff: 25, maxBackoff: 250 },
+    ],
+  )
+})
+
+t.test('what comes from the environment is text where nothing else is due', async t => {
+  const text = `listeners: [{ name: web, port: 0 }]
+stateDir: \${DIGITS}
+admin:
+  port: \${DIGITS}
+discovery:
+  c:
+    kind: consul
+    address: http://127.0.0.1:8500
+    token: &t \${DIGITS}
+    datacenter: *t
+upstreams:
+  a:
+    discover:
+      from: c
+      service: \${DIGITS}
+      port: \${DIGITS}
+plugins:
+  - limit:
+      limit: \${DIGITS}
+      key: \${DIGITS}
+      when:
+        path: \${FLAG}
+routes:
+  - name: \${FLAG}
+    upstream: a
+    plugins:
+      - limit: { limit: 1 }
+      - limit:
+          limit: 1
+          key: \${FLAG}
+    match:
+      headers:
+        x: \${DIGITS}
+    timeout: \${NONE:-none}
+`
+  const { config, faults } = await loadText(text, 'g.yaml', { ...context(), env: { DIGITS: '0123', FLAG: 'true' } })
+  t.same(faults, [])
+  t.match(config, {
+    stateDir: '0123',
+    admin: { port: 123 },
+    discovery: { c: { token: '0123', datacenter: '0123' } },
+    upstreams: { a: { discover: { service: '0123', port: 123 } } },
+    plugins: [{ options: { limit: 123, key: '0123' }, when: { path: 'true' } }],
+    routes: [{ name: 'true', plugins: [{}, { options: { key: 'true' } }], match: { headers: { x: '0123' } } }],
+  })
+  t.match(await faultsOf('listeners: [{ name: 5, port: 0 }]\n'), [
+    /name: text is due, found a number; put it in quotes/,
+  ])
+})
+
+t.test('a secret that an alias brings is not shown either', async t => {
+  const text = `${HEAD}routes:
+  - { name: r, upstream: a, match: { headers: &h { x: "\${API_TOKEN}" } } }
+  - { name: s, upstream: a, match: { path: /s, headers: *h } }
+`
+  const { shown, faults } = await loadText(text, 'g.yaml', context())
+  t.same(faults, [])
+  t.notMatch(shown!, /hunter2/)
 })
 
 t.test('an entry that is off is held to its name alone', async t => {

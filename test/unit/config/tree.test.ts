@@ -95,9 +95,22 @@ t.test('variables of the environment', async t => {
     'g.yaml:1:4 a: "${1X}" names no variable: letters, digits and _ are due; write `$${` for a literal one (SLUICE_CONFIG_ENV)',
     'g.yaml:2:4 b: a `${` is not closed; write `$${` for a literal one (SLUICE_CONFIG_ENV)',
   ])
+  for (const nested of ['${A:-${B:-x}}', '${A:-x${NAME}y}', '${${NAME}}', '${header.${NAME}}']) {
+    t.same(faultsOf(`a: "${nested}"\n`), [
+      'g.yaml:1:4 a: variables cannot stand inside one another; a default is plain text (SLUICE_CONFIG_ENV)',
+    ])
+  }
   t.match(faultsOf('a: { b: ${PORT} }\n'), [/^g\.yaml:1:10 .*write "\$\{NAME\}" in quotes/])
   t.match(faultsOf('a: ${toString}\n'), [/the environment has no toString/])
-  t.same(read('a: [x, "${NAME}"]\n').substituted, [{ path: ['a', 1], names: ['NAME'] }])
+  t.same(read('a: [x, "${NAME}"]\nb: ${PORT}\n').substituted, [
+    { path: ['a', 1], names: ['NAME'], text: 'orders' },
+    { path: ['b'], names: ['PORT'], text: '8080' },
+  ])
+  t.same(
+    read('a: &a [&n "${NAME}"]\nb: { c: &c [*a, *n] }\nd: *c\n').substituted.map(({ path }) => path.join('.')),
+    ['a.0', 'b.c.0.0', 'b.c.1', 'd.0.0', 'd.1'],
+    'at the place of an alias too',
+  )
 })
 
 t.test('aliases expand to ten thousand values and no more', async t => {

@@ -26,7 +26,7 @@ t.test('attributes', async t => {
   for (const [name, value] of [
     ['client.ip', '127.0.0.1'],
     ['route', 'orders'],
-    ['host', 'api.example:8080'],
+    ['host', 'api.example'],
     ['header.host', 'API.Example:8080'],
     ['path', '/a/b'],
     ['method', 'GET'],

@@ -106,6 +106,9 @@ t.test('Connection', async t => {
     'Via',
     'TE',
     'Set-Cookie',
+    'Origin',
+    'X-Api-Key',
+    'If-None-Match',
   ]) {
     t.same(read(name), none, `${name} is not for Connection to take away`)
   }

@@ -179,8 +179,8 @@ class Client {
   closed = false
   #wake: (() => void) | null = null
 
-  constructor(listener: Listener) {
-    this.socket = connect(listener.port, '127.0.0.1')
+  constructor(listener: Listener, localAddress = '127.0.0.1') {
+    this.socket = connect({ port: listener.port, host: '127.0.0.1', localAddress })
     this.socket.on('data', chunk => {
       this.received = Buffer.concat([this.received, chunk])
       this.#wake?.()
@@ -225,6 +225,39 @@ class Client {
 
 const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: a.example\r\n${more}\r\n`
 const post = (path: string, more: string) => `POST ${path} HTTP/1.1\r\nHost: a.example\r\n${more}\r\n`
+
+t.test('each client has its own address, whoever came before and goes meanwhile', async t => {
+  const { listener, seen } = await start(t)
+  const ask = async (client: Client) => {
+    await client.send(get('/later')).until('later')
+    return seen.heads.at(-1)!.remoteAddress
+  }
+  const gone = async (client: Client) => {
+    const left = listener.connections - 1
+    client.socket.destroy()
+    while (listener.connections > left) await new Promise(setImmediate)
+  }
+  for (let round = 0; round < 2; round++) {
+    const first = new Client(listener)
+    t.equal(await ask(first), '127.0.0.1')
+    const twin = new Client(listener)
+    t.equal(await ask(twin), '127.0.0.1')
+    const second = new Client(listener, '127.0.0.2')
+    t.equal(await ask(second), '127.0.0.2')
+    t.equal(await ask(first), '127.0.0.1')
+    await gone(first)
+    await gone(twin)
+    t.equal(await ask(second), '127.0.0.2')
+    const third = new Client(listener, '127.0.0.3')
+    t.equal(await ask(third), '127.0.0.3')
+    await gone(second)
+    await gone(third)
+    const alone = new Client(listener, '127.0.0.4')
+    t.equal(await ask(alone), '127.0.0.4')
+    t.equal(await ask(alone), '127.0.0.4')
+    await gone(alone)
+  }
+})
 
 t.test('a head arrives as head.ts describes it', async t => {
   const { listener, seen } = await start(t)

@@ -1,8 +1,9 @@
 // Patterns and conditions as they are read from the file: what they mean and which cannot be.
 import t from 'tap'
 import { cookieValue, cookieValues } from '../../../src/http/cookie.ts'
+import { hostKey } from '../../../src/http/host.ts'
 import { queryValue, queryValues } from '../../../src/http/query.ts'
-import { Condition, hostKey, parseHost, parsePath } from '../../../src/route/match.ts'
+import { Condition, parseHost, parsePath } from '../../../src/route/match.ts'
 
 t.test('path patterns', async t => {
   t.match(parsePath('/'), { segments: [''], exact: '/', star: false, shape: '/' })

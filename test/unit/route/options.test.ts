@@ -82,7 +82,7 @@ t.test('faults', async t => {
     [{ timeout: '0s' }, /^timeout: /],
     [{ retry: { attempts: 11 } }, /^retry\.attempts: /],
     [{ retry: { on: [500] } }, /^retry\.on\.0: /],
-    [{ retry: { backoff: '1s' } }, /^retry\.maxBackoff: must be at least backoff/],
+    [{ retry: { backoff: '1s', maxBackoff: '999ms' } }, /^retry\.maxBackoff: must be at least backoff/],
     [{ rewrite: {} }, /^rewrite: path, host or both/],
     [
       { rewrite: { path: '/*' }, match: { path: ['/a/*', '/b'] } },

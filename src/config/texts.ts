@@ -1,0 +1,49 @@
+// A scalar of the environment that stands where text is due is that text, whatever it looks like: a secret may be digits.
+import type { z } from 'zod'
+import { type Catalog, isUserPlugin } from '../pipeline/catalog.ts'
+import { condition } from '../pipeline/entry.ts'
+import { document } from './document.ts'
+import { valueAt } from './explain.ts'
+import type { Path } from './fault.ts'
+import { type Def, definitions, schemasAt } from './schema-path.ts'
+import type { Tree } from './tree.ts'
+
+/** Kinds that take what YAML reads without quotes as it is. */
+const NO_TEXT = new Set(['number', 'bigint', 'boolean', 'null', 'any', 'unknown'])
+
+/** Put the text itself into `tree.value` where the schema of the outline, or of a plugin, takes nothing else. Never rejects. */
+export async function takeTexts(tree: Tree, catalog: Catalog, baseDir: string): Promise<void> {
+  for (const { path, text } of tree.substituted) {
+    const around = valueAt(tree.value, path.slice(0, -1)) as Record<string | number, unknown> | null | undefined
+    const key = path.at(-1)
+    if (typeof around !== 'object' || around === null || key === undefined || !Object.hasOwn(around, key)) continue
+    if (typeof around[key] !== 'string' && isTextDue(await held(tree.value, path, catalog, baseDir))) around[key] = text
+  }
+}
+
+/** The schemas that the value at `path` is held to. */
+async function held(raw: unknown, path: Path, catalog: Catalog, baseDir: string): Promise<z.core.$ZodType[]> {
+  // `plugins[0].name…` or `routes[0].plugins[0].name…`
+  const at = path[0] === 'plugins' ? 2 : path[0] === 'routes' && path[2] === 'plugins' ? 4 : path.length
+  const name = path[at]
+  if (typeof name !== 'string') return schemasAt(document, path)
+  if (path[at + 1] === 'when') return schemasAt(condition, path.slice(at + 2))
+  // A module that is off is not loaded.
+  if (isUserPlugin(name) && valueAt(raw, [...path.slice(0, at + 1), 'off']) === true) return []
+  try {
+    const definition = await catalog.find(name, baseDir)
+    return definition === undefined ? [] : schemasAt(definition.options, path.slice(at + 1))
+  } catch {
+    // Told where the entry itself is checked.
+    return []
+  }
+}
+
+function isTextDue(schemas: readonly z.core.$ZodType[]): boolean {
+  const taken = schemas.flatMap(definitions)
+  return taken.some(({ type }) => type === 'string') && !taken.some(takesOther)
+}
+
+function takesOther({ type, values }: Def): boolean {
+  return NO_TEXT.has(type) || (type === 'literal' && values?.some(value => typeof value !== 'string') === true)
+}
