@@ -12,6 +12,7 @@ export {
   compileTemplate,
   type Predicate,
 } from './exchange/attribute.ts'
+export { type ClaimReader, compileClaim } from './exchange/claim.ts'
 export type { Exchange } from './exchange/exchange.ts'
 export { uuidV7 } from './exchange/exchange.ts'
 export { problemReply } from './exchange/problem.ts'
@@ -19,11 +20,19 @@ export type { Slot } from './exchange/slot.ts'
 export { avalanche, murmur3 } from './hash.ts'
 export { CidrSet, parseCidr } from './http/cidr.ts'
 export { cookieValues } from './http/cookie.ts'
-export { GATEWAY_FIELDS, type HeaderList, type Reply, type RequestHead, type ResponseHead } from './http/head.ts'
+export {
+  GATEWAY_FIELDS,
+  type HeaderList,
+  preflightMethod,
+  type Reply,
+  type RequestHead,
+  type ResponseHead,
+} from './http/head.ts'
 export { queryValues, withoutParameter } from './http/query.ts'
 export { isFieldValue, isToken } from './http1/framing.ts'
 export { condition } from './pipeline/entry.ts'
 export {
+  type Closable,
   definePlugin,
   PASS_OVER,
   type PassOver,
@@ -32,6 +41,7 @@ export {
   type PluginDefinition,
   PluginOptionsError,
   type PluginSurroundings,
+  type SharedContext,
 } from './pipeline/plugin.ts'
 export type { Algorithm, Counter, CounterOptions, CounterStore, Decider, Limit, Tally } from './store/store.ts'
 export { duration, fieldName, fieldValue, share, size } from './units.ts'

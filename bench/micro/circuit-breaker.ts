@@ -15,6 +15,7 @@ const context: PluginContext = {
   store() {
     throw new Error('a breaker counts for itself')
   },
+  shared: (_of, make) => make(context),
   counter: () => () => {},
   log() {},
 }

@@ -14,6 +14,9 @@ const context: PluginContext = {
   upstreams: new Set(),
   slot: <T>() => new Slot<T>(0),
   store: () => store,
+  shared() {
+    throw new Error('nothing is shared')
+  },
   counter: () => () => {},
   log() {},
 }

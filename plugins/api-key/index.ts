@@ -148,6 +148,7 @@ export default definePlugin({
             error => context.log('error', 'the key file is not taken', { file, error }),
           )
     return {
+      authenticates: true,
       onRequest(x) {
         for (let i = 0; i < sources.length; i++) {
           const from = sources[i]!

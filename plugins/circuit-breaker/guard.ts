@@ -34,6 +34,9 @@ export class Guard {
   #closed = false
   opened = 0
   refused = 0
+  /** Upstreams whose calls it has judged, by name. */
+  readonly judged = new Set<string>()
+  #lastJudged = ''
 
   constructor(of: Guarded, rules: BreakerRules, report: ReportMove, random?: () => number) {
     this.of = of
@@ -78,6 +81,13 @@ export class Guard {
   amend(now: number, call: Call): void {
     this.#breaker.amend(now, call)
     if (this.#breaker.wakeAt !== this.#set) this.#arm()
+  }
+
+  /** A call to this upstream comes to it. */
+  meet(upstream: string): void {
+    if (upstream === this.#lastJudged) return
+    this.#lastJudged = upstream
+    this.judged.add(upstream)
   }
 
   /** Milliseconds until it is worth asking again. */

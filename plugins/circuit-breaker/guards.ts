@@ -1,8 +1,15 @@
-// The guards of one plugin instance, found by what they share: an upstream, a route or an endpoint.
+// The guards of all entries with the same options, found by what each stands for: an upstream, a route or an endpoint.
 import { type Endpoint, type Exchange, wheel } from '../../src/plugin-api.ts'
 import type { BreakerRules } from './breaker.ts'
 import { Guard, type Guarded, type ReportMove } from './guard.ts'
 import type { Options } from './options.ts'
+
+/** What is told of an upstream: its breaker, or those of its endpoints or of the routes to it. */
+interface UpstreamFacts {
+  readonly [fact: string]: unknown
+  readonly endpoints?: Record<string, object>
+  readonly routes?: Record<string, object>
+}
 
 /** Guards that may stand before those that remember nothing are let go of. */
 const SWEEP = 64
@@ -31,10 +38,13 @@ export class Guards {
   of(x: Exchange): Guard {
     const scope = this.#scope
     const key = scope === 'upstream' ? x.upstream!.name : scope === 'route' ? x.route.name : x.endpoint!
-    if (key === this.#lastKey) return this.#last!
-    const guard = this.#found.get(key) ?? this.#make(key, x)
-    this.#lastKey = key
-    this.#last = guard
+    if (key !== this.#lastKey) {
+      this.#last = this.#found.get(key) ?? this.#make(key, x)
+      this.#lastKey = key
+    }
+    const guard = this.#last!
+    // Only a route may go to more than one.
+    if (scope === 'route') guard.meet(x.upstream!.name)
     return guard
   }
 
@@ -84,16 +94,21 @@ export class Guards {
   facts(): { upstreams: Record<string, object>; routes: Record<string, object> } {
     const now = wheel.time()
     // Names are a user's: no prototype.
-    const upstreams: Record<string, { [fact: string]: unknown; endpoints?: Record<string, object> }> =
-      Object.create(null)
+    const upstreams: Record<string, UpstreamFacts> = Object.create(null)
     const routes: Record<string, object> = Object.create(null)
+    const scope = this.#scope
     for (const guard of this.#found.values()) {
       const { route, upstream, endpoint } = guard.of
-      const facts = { scope: this.#scope, ...guard.facts(now) }
-      if (route !== null) routes[route] = facts
-      else if (endpoint === null) upstreams[upstream!] = facts
+      const facts = { scope, ...guard.facts(now) }
+      if (route !== null) {
+        routes[route] = facts
+        for (const name of guard.judged) {
+          upstreams[name] ??= { scope, routes: Object.create(null) }
+          upstreams[name]!.routes![route] = facts
+        }
+      } else if (endpoint === null) upstreams[upstream!] = facts
       else {
-        upstreams[upstream!] ??= { scope: this.#scope, endpoints: Object.create(null) }
+        upstreams[upstream!] ??= { scope, endpoints: Object.create(null) }
         upstreams[upstream!]!.endpoints![endpoint.address] = facts
       }
     }

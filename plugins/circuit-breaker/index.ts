@@ -12,9 +12,9 @@ import {
   type Slot,
   wheel,
 } from '../../src/plugin-api.ts'
-import type { Move } from './breaker.ts'
 import { Call, type Guard } from './guard.ts'
 import { Guards } from './guards.ts'
+import { reporter } from './moves.ts'
 import { check, type Fallback, type Options, options, rules } from './options.ts'
 import { StaleAnswers } from './stale.ts'
 
@@ -27,11 +27,10 @@ class CircuitBreaker implements Plugin {
   readonly #failed = new Uint8Array(1000)
   /** Milliseconds; Infinity when calls are not timed. */
   readonly #slowOver: number
-  readonly #context: PluginContext
   readonly #slot: Slot<Call>
   readonly #guards: Guards
   readonly #spare: Call[] = []
-  readonly #count: Readonly<Record<Move['to'] | 'refused' | 'degraded', () => void>>
+  readonly #count: Readonly<Record<'refused' | 'degraded', () => void>>
   readonly #upstream: string | null
   readonly #reply: Reply | null
   readonly #stale: StaleAnswers | null
@@ -39,20 +38,17 @@ class CircuitBreaker implements Plugin {
   readonly onResponseChunk?: NonNullable<Plugin['onResponseChunk']>
 
   constructor(given: Options, context: PluginContext) {
-    this.#context = context
     this.#scope = given.scope
     for (const status of given.statuses) this.#failed[status] = 1
     this.#slowOver = given.slowCall?.over ?? Number.POSITIVE_INFINITY
     this.#slot = context.slot<Call>()
-    this.#count = {
-      open: context.counter('opened'),
-      'half-open': context.counter('half-opened'),
-      'ramp-up': context.counter('ramped-up'),
-      closed: context.counter('closed'),
-      refused: context.counter('refused'),
-      degraded: context.counter('degraded'),
-    }
-    this.#guards = new Guards(given.scope, rules(given), (guard, move, openFor) => this.#tell(guard, move, openFor))
+    this.#count = { refused: context.counter('refused'), degraded: context.counter('degraded') }
+    // Entries with the same options share the breakers of upstreams and endpoints; a route's breaker is its own.
+    const own = given.scope === 'route'
+    this.#guards = context.shared(
+      own ? [given, context.route] : given,
+      common => new Guards(given.scope, rules(given), reporter(own ? context : common)),
+    )
     const { fallback } = given
     this.#upstream = fallback?.upstream ?? null
     this.#reply = fallback?.status === undefined ? null : replyOf(fallback)
@@ -143,27 +139,8 @@ class CircuitBreaker implements Plugin {
     if (this.#spare.length < SPARE) this.#spare.push(call)
   }
 
-  #tell(guard: Guard, move: Move, openFor: number): void {
-    this.#count[move.to]()
-    const { route, upstream, endpoint } = guard.of
-    const { from, to, reason, calls, failures, slow } = move
-    this.#context.log(to === 'open' ? 'warn' : 'info', `circuit breaker is ${to}`, {
-      ...(route !== null && { route }),
-      ...(upstream !== null && { upstream }),
-      ...(endpoint !== null && { endpoint: endpoint.address }),
-      from,
-      reason,
-      ...(calls > 0 && { calls, failures, slow }),
-      ...(to === 'open' && { openForMs: Math.round(openFor) }),
-    })
-  }
-
   inspect(): unknown {
     return this.#guards.facts()
-  }
-
-  close(): void {
-    this.#guards.close()
   }
 }
 

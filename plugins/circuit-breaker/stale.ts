@@ -5,8 +5,6 @@ import type { Exchange, HeaderList, Reply } from '../../src/plugin-api.ts'
 const LARGEST_BODY = 1024 * 1024
 /** What an entry costs beside its key, fields and body: an estimate. */
 const OVERHEAD = 400
-/** An entry younger than this is not taken down again: a busy path is copied once a second and not each time. */
-const FRESH = 1000
 
 interface Entry {
   readonly headers: HeaderList
@@ -74,14 +72,11 @@ export class StaleAnswers {
     return { status: 200, headers: [...entry.headers, 'age', String(age)], body: entry.body }
   }
 
-  /** Begin to take down the answer in `x.response`; null where it must not be kept, or need not be. */
+  /** Begin to take down the answer in `x.response`; null where it must not be kept, or too much is under way already. */
   begin(x: Exchange, now: number): Capture | null {
     const { head, response } = x
     if (head.method !== 'GET' || response === null || response.status !== 200) return null
     if (response.bodyLength > this.#largest || this.#pending + this.#largest > this.#bytes) return null
-    const key = keyOf(x)
-    const known = this.#kept.get(key)
-    if (known !== undefined && now - known.storedAt < FRESH && fits(known.vary, x)) return null
     const control = readControl(response.headers)
     if (control.forbidden || asksForNoStore(head.headers)) return null
     if (isPersonal(x) && !control.open) return null
@@ -93,7 +88,7 @@ export class StaleAnswers {
     if (left <= 0) return null
     const headers = response.headers.filter((_, i) => response.headers[i & ~1] !== 'age')
     const entry = { headers, vary, open: control.open, storedAt: now, age, usableUntil: now + left }
-    return { key, entry, chunks: [], length: 0 }
+    return { key: keyOf(x), entry, chunks: [], length: 0 }
   }
 
   /** Add a piece of the body, which is copied. False: it has grown too large, and the capture is over. */
@@ -116,16 +111,17 @@ export class StaleAnswers {
     capture.length = 0
   }
 
-  /** The answer is whole: keep it, and let go of the oldest where there is no room. */
+  /** The answer is whole: keep it instead of the one before, and let go of the oldest where there is no room. */
   keep(capture: Capture): void {
-    const { key, entry, chunks } = capture
-    const [only] = chunks
-    const body = chunks.length === 1 ? only! : Buffer.concat(chunks)
+    const { key, entry } = capture
+    const known = this.#kept.get(key)
+    const body = wholeOf(capture)
     this.drop(capture)
+    // A long answer may end after one that began later: that one is the last.
+    if (known !== undefined && known.storedAt > entry.storedAt) return
     let cost = OVERHEAD + 2 * key.length + body.length
     for (const text of entry.headers) cost += text.length
     for (const text of entry.vary) cost += text.length
-    const known = this.#kept.get(key)
     if (known !== undefined) this.#forget(key, known)
     if (cost > this.#bytes) return
     this.#kept.set(key, { ...entry, body, cost })
@@ -140,6 +136,19 @@ export class StaleAnswers {
     this.#kept.delete(key)
     this.#used -= entry.cost
   }
+}
+
+/** The body in memory of its own: a small piece is a slice of Node's pool, and would hold all of it. */
+function wholeOf({ chunks, length }: Capture): Buffer {
+  const [only] = chunks
+  if (chunks.length === 1 && only!.buffer.byteLength === length) return only!
+  const body = Buffer.allocUnsafeSlow(length)
+  let at = 0
+  for (const chunk of chunks) {
+    body.set(chunk, at)
+    at += chunk.length
+  }
+  return body
 }
 
 function keyOf(x: Exchange): string {

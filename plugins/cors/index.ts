@@ -9,6 +9,7 @@ import {
   type Plugin,
   type PluginContext,
   PluginOptionsError,
+  preflightMethod,
   type Reply,
   type Slot,
   z,
@@ -62,14 +63,6 @@ const OURS = new Set([
 
 const PREFLIGHT_VARY = 'origin, access-control-request-method, access-control-request-headers'
 
-function isPreflight(x: Exchange): boolean {
-  return (
-    x.head.method === 'OPTIONS' &&
-    x.requestHeader('access-control-request-method') !== undefined &&
-    x.requestHeader('origin') !== undefined
-  )
-}
-
 class Cors implements Plugin {
   readonly preflight = true
   /** Null: any. */
@@ -107,7 +100,7 @@ class Cors implements Plugin {
   // The origin is read here, before a later plugin can take the field out.
   onRequest(x: Exchange): Reply | void {
     const allowed = this.#allow(x)
-    if (!isPreflight(x)) {
+    if (preflightMethod(x.head) === undefined) {
       this.#allowedHere.set(x, allowed)
       return
     }

@@ -1,5 +1,6 @@
 // What a token says, held to time, audience and what a route asks for, and made into headers for the upstream.
-import { isJsonObject, type JsonObject } from './json-object.ts'
+import { type ClaimReader, compileClaim } from '../../src/plugin-api.ts'
+import type { JsonObject } from './json-object.ts'
 
 /** Numbers past this are no dates, and no longer exact. */
 const LATEST = Number.MAX_SAFE_INTEGER
@@ -32,17 +33,6 @@ export function isForUs(aud: unknown, audiences: readonly string[] | null): bool
   return audiences === null || named.some(name => audiences.includes(name))
 }
 
-/** A claim by its name, or else by a path with dots into claims that are objects (`realm_access.roles`). */
-export function claim(claims: JsonObject, name: string): unknown {
-  if (Object.hasOwn(claims, name)) return claims[name]
-  const dot = name.indexOf('.')
-  if (dot < 0) return undefined
-  const inner = claims[name.slice(0, dot)]
-  return Object.hasOwn(claims, name.slice(0, dot)) && isJsonObject(inner)
-    ? claim(inner, name.slice(dot + 1))
-    : undefined
-}
-
 /** Values that a claim may have to fit. */
 export type Wanted = string | number | boolean
 
@@ -56,10 +46,11 @@ export type Requirement = (claims: JsonObject) => boolean
 export function compileRequirements(wanted: Readonly<Record<string, Wanted | readonly Wanted[]>>): Requirement {
   const tests = Object.entries(wanted).map(([name, given]): Requirement => {
     const values: readonly unknown[] = Array.isArray(given) ? given : [given]
-    if (!name.endsWith('[]')) return claims => values.includes(claim(claims, name))
-    const listed = name.slice(0, -2)
+    const listed = name.endsWith('[]')
+    const claim = compileClaim(listed ? name.slice(0, -2) : name)
+    if (!listed) return claims => values.includes(claim(claims))
     return claims => {
-      const value = claim(claims, listed)
+      const value = claim(claims)
       const held: readonly unknown[] = typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value : []
       return held.some(one => values.includes(one))
     }
@@ -69,7 +60,7 @@ export function compileRequirements(wanted: Readonly<Record<string, Wanted | rea
 
 /** A claim and the header that it goes to. */
 export interface Forward {
-  readonly claim: string
+  readonly claim: ClaimReader
   readonly header: string
 }
 
@@ -79,8 +70,8 @@ export interface Forward {
  */
 export function forwardedHeaders(claims: JsonObject, forwards: readonly Forward[]): string[] | null {
   const headers: string[] = []
-  for (const { claim: name, header } of forwards) {
-    const value = claim(claims, name)
+  for (const { claim, header } of forwards) {
+    const value = claim(claims)
     if (value === undefined || value === null) continue
     const text = headerText(value)
     if (text === null) return null

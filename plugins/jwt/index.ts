@@ -1,5 +1,12 @@
 // jwt: who is this? Takes a request's token, has it verified once, and tells upstream and other plugins what it says.
-import { definePlugin, type Exchange, type Plugin, type PluginContext, type Reply } from '../../src/plugin-api.ts'
+import {
+  compileClaim,
+  definePlugin,
+  type Exchange,
+  type Plugin,
+  type PluginContext,
+  type Reply,
+} from '../../src/plugin-api.ts'
 import { challenge, forbidden, refusal } from './challenge.ts'
 import { compileRequirements } from './claims.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -17,7 +24,7 @@ const TWO_TOKENS: Refused = { refused: 'the request carries more than one token'
 export function createJwt(given: JwtOptions, context: PluginContext, clock: Clock = systemClock): Plugin {
   const issuers = given.issuers.map((entry, i) => readIssuer(entry, i, context.baseDir))
   const from = given.from.map(tokenSource)
-  const forwards = Object.entries(given.forward.claims).map(([claim, header]) => ({ claim, header }))
+  const forwards = Object.entries(given.forward.claims).map(([name, header]) => ({ claim: compileClaim(name), header }))
   const { optional } = given
   const strip = given.forward.token === 'strip'
   const cache = new TokenCache(given.cache)
@@ -89,6 +96,7 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
   }
 
   return {
+    authenticates: true,
     onRequest(x) {
       for (let i = 0; i < from.length; i++) {
         const source = from[i]!

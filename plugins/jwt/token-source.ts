@@ -10,7 +10,7 @@ export interface TokenSource {
   read(x: Exchange): string | undefined
   /** The token of such a text; `''` where a token was meant and none is there, null where something else is meant. */
   tokenIn(text: string): string | null
-  /** Take it out of the request before it goes upstream. */
+  /** Take every token there out of the request before it goes upstream; credentials of another kind stay. */
   strip(x: Exchange): void
 }
 
@@ -50,9 +50,21 @@ function headerSource(name: string): TokenSource {
       // RFC 9110 11.4: one or more spaces. "Bearer" alone, or grown together with something, was meant as a token.
       return /^bearer +(.*)$/i.exec(text)?.[1] ?? ''
     },
-    strip(x) {
-      x.removeRequestHeader(name)
-    },
+    strip: scheme ? stripTokens : x => x.removeRequestHeader(name),
+  }
+}
+
+/**
+ * What some upstream may read as a token: Bearer as a scheme, also behind a comma, where two lines were joined; or the
+ * compact form under another scheme or none: segments with a dot after them, the first of which is the base64url of `{`.
+ */
+const HOLDS_TOKEN = /(?:^|,)\s*bearer|(?:^|[\s,="])e[w-z][\w-]*\.[\w-]+\./i
+
+/** Of the Authorization fields those that hold a token: another scheme's may be meant for the upstream. */
+function stripTokens(x: Exchange): void {
+  const { headers } = x.head
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
+    if (headers[i] === 'authorization' && HOLDS_TOKEN.test(headers[i + 1]!)) headers.splice(i, 2)
   }
 }
 

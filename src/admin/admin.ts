@@ -7,6 +7,7 @@ import type { Plugin } from '../pipeline/plugin.ts'
 import type { Entry } from '../route/entry.ts'
 import { describe } from '../route/listing.ts'
 import type { Route } from '../route/route.ts'
+import type { PluginSite } from '../snapshot/carry.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -129,15 +130,28 @@ function upstreamsPage(snapshot: Snapshot) {
 /** What the plugins' `inspect` says of routes or of upstreams, by name: `state`, a list with one entry a plugin. */
 function pluginFacts(snapshot: Snapshot, about: 'routes' | 'upstreams') {
   const found = new Map<string, object[]>()
-  for (const { plugin, definition, route } of snapshot.sites.values()) {
+  for (const [{ plugin, definition, route }, ...others] of tellers(snapshot)) {
+    const routes = others.length === 0 ? { route } : { route: null, sharedBy: [route, ...others.map(one => one.route)] }
     for (const [name, facts] of factsOf(plugin, about)) {
-      const entry = { plugin: definition.name, route, ...facts }
+      const entry = { plugin: definition.name, ...routes, ...facts }
       const list = found.get(name)
       if (list === undefined) found.set(name, [entry])
       else list.push(entry)
     }
   }
   return (name: string) => (found.has(name) ? { state: found.get(name) } : {})
+}
+
+/** The plugin instances; together those that share what they tell. */
+function tellers(snapshot: Snapshot): Iterable<[PluginSite, ...PluginSite[]]> {
+  const found = new Map<object, [PluginSite, ...PluginSite[]]>()
+  for (const site of snapshot.sites.values()) {
+    const what = site.shared ?? site
+    const known = found.get(what)
+    if (known === undefined) found.set(what, [site])
+    else known.push(site)
+  }
+  return found.values()
 }
 
 function factsOf(plugin: Plugin, about: 'routes' | 'upstreams'): [string, object][] {

@@ -4,6 +4,7 @@ import { cookieValue } from '../http/cookie.ts'
 import { addressKey } from '../http/forwarded.ts'
 import { hostKey } from '../http/host.ts'
 import { queryValue } from '../http/query.ts'
+import { compileClaim } from './claim.ts'
 import type { Exchange } from './exchange.ts'
 
 /** Reads one attribute; undefined when the exchange has none. */
@@ -48,32 +49,58 @@ export function compileAttribute(text: string, exact = false): Attribute {
       return x => queryValue(x.head.query, name)
     case 'cookie':
       return x => cookieValue(x.head.headers, name)
-    case 'jwt':
-      return x => claimText(x.claims, name)
+    case 'jwt': {
+      const claim = compileClaim(name)
+      return x => (x.claims === null ? undefined : textOf(claim(x.claims)))
+    }
     default:
       throw new AttributeError(text)
   }
 }
 
-function claimText(claims: Readonly<Record<string, unknown>> | null, name: string): string | undefined {
-  if (claims === null || !Object.hasOwn(claims, name)) return undefined
-  const value = claims[name]
-  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
-    ? String(value)
+/** Lists and objects have no one text. */
+function textOf(claim: unknown): string | undefined {
+  return typeof claim === 'string' || typeof claim === 'number' || typeof claim === 'boolean'
+    ? String(claim)
     : undefined
 }
 
-/** Compile attributes joined with `+` into one key; a missing one falls back to the client's address. Throws AttributeError. */
+/** What every exchange has: these never fall back. */
+const ALWAYS: ReadonlySet<string> = new Set(['client.ip', 'route', 'host', 'path', 'method'])
+
+/** Begins a key that is an address in place of what the client did not send; no address begins with it. */
+const FALLBACK = '/'
+const FALLBACK_CODE = 0x2f
+
+/**
+ * Compile attributes joined with `+` into one key; a missing one falls back to the client's address. Nobody can send what
+ * gives the key of another client's fallback. Throws AttributeError.
+ */
 export function compileKey(text: string): (x: Exchange) => string {
-  const parts = text.split('+').map(part => compileAttribute(part.trim()))
+  const names = text.split('+').map(part => part.trim())
+  const parts = names.map(name => compileAttribute(name))
   const [only] = parts
-  if (parts.length === 1) return x => only!(x) ?? addressKey(x.clientIp)
+  if (parts.length > 1) return joined(parts)
+  if (ALWAYS.has(names[0]!)) return only as (x: Exchange) => string
+  return x => {
+    const value = only!(x)
+    if (value === undefined) return FALLBACK + addressKey(x.clientIp)
+    // Doubled, so that no value can be taken for a fallback. All stays plain, for stores that show or hash keys.
+    return value.charCodeAt(0) === FALLBACK_CODE ? FALLBACK + value : value
+  }
+}
+
+function joined(parts: readonly Attribute[]): (x: Exchange) => string {
   return x => {
     let key = ''
-    // Lengths keep `a` + `bc` from meaning the same as `ab` + `c`.
     for (const part of parts) {
-      const value = part(x) ?? addressKey(x.clientIp)
-      key += `${value.length}:${value}|`
+      const value = part(x)
+      // Lengths keep `a` + `bc` from meaning the same as `ab` + `c`; what was sent begins with a digit.
+      if (value !== undefined) key += `${value.length}:${value}|`
+      else {
+        const address = addressKey(x.clientIp)
+        key += `${FALLBACK}${address.length}:${address}|`
+      }
     }
     return key
   }

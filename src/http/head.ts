@@ -116,6 +116,12 @@ export function setHeader(list: HeaderList, name: string, value: string): void {
   list.push(name, value)
 }
 
+/** The method that a CORS preflight (Fetch 3.2.2) asks leave for; undefined for every other request. */
+export function preflightMethod({ method, headers }: RequestHead): string | undefined {
+  if (method !== 'OPTIONS' || header(headers, 'origin') === undefined) return undefined
+  return header(headers, 'access-control-request-method')
+}
+
 /** True for methods that may be sent twice (RFC 9110 9.2.2). */
 export function isIdempotent(method: string): boolean {
   switch (method) {

@@ -11,7 +11,7 @@ export class Step {
   readonly when: Predicate | null
   /** Place in the order written. */
   readonly position: number
-  /** This step's bit in `Exchange.skipped`; 0 when it always runs. */
+  /** This step's bit in `Exchange.skipped`; 0 when it always runs. Those of a condition, and those that preflights pass by. */
   readonly bit: number
 
   constructor(plugin: Plugin, name: string, when: Predicate | null, position: number, bit: number) {
@@ -56,12 +56,17 @@ export class Plan {
   readonly rewritesResponse: boolean
   /** True when a plugin answers every preflight: one with a condition may let it pass. */
   readonly preflight: boolean
+  /** Those that answer preflights behind one that authenticates; null where the order written will do. */
+  readonly preflights: readonly Step[] | null
 
-  /** Throws a RangeError when more than MAX_CONDITIONAL members have a condition. */
+  /** Throws a RangeError when more than MAX_CONDITIONAL members have a condition, or may be passed by. */
   constructor(members: readonly PlanMember[]) {
+    const first = members.findIndex(member => member.plugin.authenticates === true)
+    const last = members.findLastIndex(member => member.plugin.preflight === true)
     let conditional = 0
     this.steps = members.map(({ plugin, name, when }, position) => {
-      const bit = when === null ? 0 : 1 << conditional++
+      const passedBy = plugin.authenticates === true && position < last
+      const bit = when === null && !passedBy ? 0 : 1 << conditional++
       return new Step(plugin, name, when, position, bit)
     })
     if (conditional > MAX_CONDITIONAL)
@@ -76,6 +81,9 @@ export class Plan {
     this.finish = some(backwards, step => step.plugin.onFinish !== undefined)
     this.rewritesRequest = this.requestChunk?.some(step => step.plugin.rewrites === true) ?? false
     this.rewritesResponse = this.responseChunk?.some(step => step.plugin.rewrites === true) ?? false
+    const answers = ({ plugin, position }: Step) =>
+      plugin.preflight === true && plugin.onRequest !== undefined && position > first
+    this.preflights = first < 0 ? null : some(this.steps, answers)
     this.preflight = this.steps.some(step => step.plugin.preflight === true && step.when === null)
   }
 }

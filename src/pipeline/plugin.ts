@@ -30,17 +30,23 @@ export interface Plugin {
   /** True when the chunk phases change bytes: the body's length is then told by its end alone. */
   readonly rewrites?: boolean
   /**
-   * True when `onRequest` answers every CORS preflight. A route with such a plugin (without `when`) also gets the
-   * preflights for the requests that it takes, whatever its `match.methods` say of OPTIONS.
+   * True when `onRequest` answers every CORS preflight (`preflightMethod` tells one). A route with such a plugin (without
+   * `when`) also gets the preflights for the requests that it takes, whatever its `match.methods` say of OPTIONS.
    */
   readonly preflight?: boolean
+  /**
+   * True when `onRequest` asks for credentials. A preflight never has any (Fetch 3.2.2), so this plugin takes no part in
+   * one that a plugin behind it will answer. All else keeps the order written.
+   */
+  readonly authenticates?: boolean
   /** The exchange is over: always, once, last. Must not throw. */
   onFinish?(x: Exchange, error: GatewayError | null): void
   /** The instance is no longer part of any configuration. */
   close?(): void
   /**
    * Facts for the admin pages, such as a breaker's state: `{ upstreams: { NAME: {…} }, routes: { NAME: {…} } }`, either
-   * or none. They stand under `state` of that upstream or route. JSON values, no secrets.
+   * or none. They stand under `state` of that upstream or route. JSON values, no secrets. Instances that have something
+   * in common (`PluginContext.shared`) tell the same, and one of them is asked.
    */
   inspect?(): unknown
 }
@@ -90,11 +96,26 @@ export interface PluginContext {
   slot<T>(): Slot<T>
   /** A store of counters: `memory`, or one under `stores`. Throws PluginOptionsError for another name. Ask in `create`. */
   store(name: string): CounterStore
+  /**
+   * Something that instances have in common, made by the first that asks. On routes all that ask with an equal `of` (plain
+   * data, such as the options) get the same; the gateway-wide list, and a second instance on one route, have theirs apart. It
+   * stays over reloads and is closed after the last instance that has it; gateways never share. At most once, in `create`.
+   */
+  shared<T extends Closable>(of: unknown, make: (context: SharedContext) => T): T
   /** A counter of the plugin's own in /metrics: `sluice_plugin_events_total{plugin, route, event}`. Ask in `create`. */
   counter(event: string): () => void
   /** Log a line under the plugin's name. Never pass secrets or tokens. */
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Record<string, unknown>): void
 }
+
+/** What instances may have in common. */
+export interface Closable {
+  /** No instance has it any more. */
+  close(): void
+}
+
+/** What a plugin's shared part may know: as in PluginContext, but of no route. */
+export type SharedContext = Pick<PluginContext, 'counter' | 'log'>
 
 /** A kind of plugin: its name in the YAML, the schema of its options, and how an instance is made. */
 export interface PluginDefinition<S extends z.ZodType = z.ZodType> {

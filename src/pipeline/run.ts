@@ -1,7 +1,7 @@
 // Running the phases of a plan: a plain loop until a plugin returns a promise, and going on where it stopped.
 import type { GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
-import type { Reply } from '../http/head.ts'
+import { preflightMethod, type Reply } from '../http/head.ts'
 import type { Plan, Step } from './plan.ts'
 import type { PassOver } from './plugin.ts'
 
@@ -33,8 +33,23 @@ function refuseAsync(result: unknown, phase: string): void {
   throw new TypeError(`${phase} returned a promise, but this phase is synchronous`)
 }
 
-/** Run the request phase from the step at `from`; exactly one of the three outcomes is reported, maybe later. */
-export function runRequest(plan: Plan, x: Exchange, end: PhaseEnd, from = 0): void {
+/** Run the request phase; exactly one of the three outcomes is reported, maybe later. */
+export function runRequest(plan: Plan, x: Exchange, end: PhaseEnd): void {
+  runSteps(plan, x, end, 0, plan.preflights === null ? null : answererOf(plan.preflights, x))
+}
+
+/** The step that is to answer a preflight whatever authenticates before it; null for every other request. */
+function answererOf(steps: readonly Step[], x: Exchange): Step | null {
+  if (preflightMethod(x.head) === undefined) return null
+  for (const step of steps) if (step.when === null || step.when(x)) return step
+  return null
+}
+
+/**
+ * From the step at `from`. `answerer` was settled before the first: its condition is not asked again, for a step between
+ * could change the answer after authentication has been passed by.
+ */
+function runSteps(plan: Plan, x: Exchange, end: PhaseEnd, from: number, answerer: Step | null): void {
   const steps = plan.request
   if (steps !== null) {
     for (let i = from; i < steps.length; i++) {
@@ -42,7 +57,11 @@ export function runRequest(plan: Plan, x: Exchange, end: PhaseEnd, from = 0): vo
       x.reached = step.position + 1
       let result: Reply | void | Promise<Reply | void>
       try {
-        if (step.when !== null && !step.when(x)) {
+        if (answerer !== null && step !== answerer && step.plugin.authenticates === true) {
+          x.skipped |= step.bit
+          continue
+        }
+        if (step.when !== null && step !== answerer && !step.when(x)) {
           x.skipped |= step.bit
           continue
         }
@@ -53,9 +72,13 @@ export function runRequest(plan: Plan, x: Exchange, end: PhaseEnd, from = 0): vo
         return
       }
       // Plain JavaScript says null as readily as undefined.
-      if (result === undefined || result === null) continue
+      if (result === undefined || result === null) {
+        if (step !== answerer) continue
+        end.pluginFailed(x, step, new Error(UNANSWERED))
+        return
+      }
       if (isPromise(result)) {
-        awaitRequest(plan, x, end, i, step, result as Promise<Reply | void>)
+        awaitRequest(plan, x, end, i, answerer, result as Promise<Reply | void>)
         return
       }
       end.answered(x, result as Reply, step)
@@ -66,19 +89,24 @@ export function runRequest(plan: Plan, x: Exchange, end: PhaseEnd, from = 0): vo
   end.requestPassed(x)
 }
 
+/** Going on would serve a request that nobody has authenticated. */
+const UNANSWERED = 'a plugin that answers preflights has not answered one'
+
 function awaitRequest(
   plan: Plan,
   x: Exchange,
   end: PhaseEnd,
   at: number,
-  step: Step,
+  answerer: Step | null,
   result: Promise<Reply | void>,
 ): void {
+  const step = plan.request![at]!
   result.then(
     reply => {
       if (x.finished) return
-      if (reply === undefined || reply === null) runRequest(plan, x, end, at + 1)
-      else end.answered(x, reply, step)
+      if (reply !== undefined && reply !== null) end.answered(x, reply, step)
+      else if (step === answerer) end.pluginFailed(x, step, new Error(UNANSWERED))
+      else runSteps(plan, x, end, at + 1, answerer)
     },
     error => {
       if (!x.finished) end.pluginFailed(x, step, error)

@@ -1,5 +1,5 @@
 // The route table: hosts, then exact paths, then a trie of segments, then conditions; immutable once built.
-import { header, type RequestHead } from '../http/head.ts'
+import { preflightMethod, type RequestHead } from '../http/head.ts'
 import { hostKey } from '../http/host.ts'
 import { Candidates } from './candidates.ts'
 import { comparePrecedence, type Entry, entriesOf } from './entry.ts'
@@ -175,12 +175,12 @@ export class RouteTable<R> {
   }
 
   /**
-   * A CORS preflight (Fetch 3.2.2) belongs to the route that will get the request which it asks for, where that answers
+   * A CORS preflight belongs to the route that will get the request which it asks for, where that answers
    * preflights: its `methods` need not name OPTIONS. A route that does, and that is tried before, still gets it.
    */
   #preflightEntry(head: RequestHead, found: Entry<R> | null): Entry<R> | null {
-    const method = header(head.headers, 'access-control-request-method')
-    if (method === undefined || header(head.headers, 'origin') === undefined) return found
+    const method = preflightMethod(head)
+    if (method === undefined) return found
     const target = this.#find({ ...head, method })
     if (target === null || !target.preflight) return found
     return found !== null && found.methods !== null && comparePrecedence(found, target) < 0 ? found : target

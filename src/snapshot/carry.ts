@@ -8,6 +8,7 @@ import type { StoreOptions } from '../store/kinds.ts'
 import type { CounterStore } from '../store/store.ts'
 import type { UpstreamOptions } from '../upstream/options.ts'
 import type { Upstream } from '../upstream/upstream.ts'
+import type { SharedState } from './shared-state.ts'
 
 /** One plugin instance at its place: gateway-wide or on a route, the n-th of its name there. */
 export interface PluginSite {
@@ -21,6 +22,8 @@ export interface PluginSite {
   readonly slot: Slot<unknown> | null
   /** The stores that it asked for. */
   readonly stores: readonly CounterStore[]
+  /** What it has in common with instances on other routes. */
+  readonly shared: SharedState | null
 }
 
 /** A store and the options that it was made with. */

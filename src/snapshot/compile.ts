@@ -13,7 +13,7 @@ import { pluginCounter } from '../metrics.ts'
 import type { Catalog } from '../pipeline/catalog.ts'
 import type { PluginEntry } from '../pipeline/entry.ts'
 import { Plan, type PlanMember } from '../pipeline/plan.ts'
-import { type PluginDefinition, PluginOptionsError } from '../pipeline/plugin.ts'
+import { type Closable, type PluginDefinition, PluginOptionsError, type SharedContext } from '../pipeline/plugin.ts'
 import { Route } from '../route/route.ts'
 import { RouteTableBuilder } from '../route/table.ts'
 import { MEMORY_STORE } from '../store/kinds.ts'
@@ -26,6 +26,7 @@ import { contained } from '../upstream/balance/user.ts'
 import { isUserBalancer } from '../upstream/options.ts'
 import { Upstream } from '../upstream/upstream.ts'
 import { fingerprint, type PluginSite, type RegistrySite, type StoreSite, sameUpstream, siteKey } from './carry.ts'
+import { type SharedState, SharedStates } from './shared-state.ts'
 import { Snapshot } from './snapshot.ts'
 
 /** Work done in one go before the event loop gets its turn, in milliseconds (PITFALLS 18). */
@@ -89,6 +90,9 @@ class Compiler {
   readonly #freshSites: PluginSite[] = []
   /** Slots in use, by route; null stands for gateway-wide. */
   readonly #slots = new Map<string | null, Set<number>>()
+  readonly #shared: SharedStates
+  /** What instances at these places have of it, by route: a second one there must not get the same. */
+  readonly #held = new Map<string | null, Set<SharedState>>()
   #upstreamNames: ReadonlySet<string> = new Set()
   #sliceEnd = 0
 
@@ -97,6 +101,7 @@ class Compiler {
     this.#previous = previous
     this.#context = context
     this.#baseDir = dirname(resolve(context.file))
+    this.#shared = previous?.shared ?? new SharedStates()
   }
 
   async run(): Promise<Compiled> {
@@ -131,6 +136,7 @@ class Compiler {
       this.#stores,
       this.#registries,
       this.#hashKeys,
+      this.#shared,
     )
     return { snapshot, commit: () => this.#commit(snapshot), discard: () => this.discard() }
   }
@@ -252,10 +258,8 @@ class Compiler {
 
   #keep(site: PluginSite): void {
     this.#sites.set(site.key, site)
-    if (site.slot === null) return
-    const taken = this.#slots.get(site.route)
-    if (taken === undefined) this.#slots.set(site.route, new Set([site.slot.index]))
-    else taken.add(site.slot.index)
+    if (site.slot !== null) addTo(this.#slots, site.route, site.slot.index)
+    if (site.shared !== null) addTo(this.#held, site.route, site.shared)
   }
 
   async #members(
@@ -305,8 +309,17 @@ class Compiler {
   ): PluginSite {
     let slot: Slot<unknown> | null = null
     const stores: CounterStore[] = []
+    let shared: SharedState | null = null
+    // Plugins keep what they get here: no closure may hold the compiler, which holds the snapshot before.
     const { log } = this.#context
+    const available = this.#stores
+    const states = this.#shared
+    const held = this.#held.get(route)
     const name = definition.name
+    const common: SharedContext = {
+      counter: event => pluginCounter(name, '', event),
+      log: (level, message, fields) => log[level](message, { plugin: name, ...fields }),
+    }
     try {
       const plugin = definition.create(definition.options.parse(entry.options), {
         route,
@@ -314,7 +327,7 @@ class Compiler {
         baseDir: this.#baseDir,
         upstreams: this.#upstreamNames,
         store: wanted => {
-          const found = this.#stores.get(wanted)
+          const found = available.get(wanted)
           if (found === undefined) throw new PluginOptionsError(`there is no store ${JSON.stringify(wanted)}`)
           stores.push(found.store)
           return found.store
@@ -323,12 +336,20 @@ class Compiler {
           slot ??= new Slot(lowestFree(taken))
           return slot as Slot<T>
         },
+        shared: <T extends Closable>(of: unknown, make: (context: SharedContext) => T) => {
+          if (shared !== null) throw new Error('it asks twice for what instances share')
+          const sharer = fingerprint([route === null, of])
+          shared = states.hold(definition, sharer, held, () => make(common))
+          return shared.value as T
+        },
         counter: event => pluginCounter(name, route ?? '', event),
         log: (level, message, fields) =>
           log[level](message, { plugin: name, ...(route === null ? {} : { route }), ...fields }),
       })
-      return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot, stores }
+      return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot, stores, shared }
     } catch (error) {
+      // TypeScript does not see that the closure above sets it.
+      ;(shared as SharedState | null)?.release()
       const inner = error instanceof PluginOptionsError ? error.path : []
       throw new CompileError([...path, entry.name, ...inner], `${name} cannot be made: ${(error as Error).message}`)
     }
@@ -375,7 +396,7 @@ class Compiler {
 
 /** Close these plugins; what one throws, or rejects with, is logged and keeps nothing from closing. */
 export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
-  for (const { plugin, definition } of sites) {
+  for (const { plugin, definition, shared } of sites) {
     const failed = (error: unknown) => {
       const text = error instanceof Error ? error.message : String(error)
       log.error('a plugin failed to close', { plugin: definition.name, error: text })
@@ -383,6 +404,11 @@ export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
     try {
       const closing: unknown = plugin.close?.()
       if (closing instanceof Promise) closing.catch(failed)
+    } catch (error) {
+      failed(error)
+    }
+    try {
+      shared?.release()
     } catch (error) {
       failed(error)
     }
@@ -402,6 +428,12 @@ function eachSite(
     seen.set(entry.name, nth + 1)
     visit(siteKey(route, entry.name, nth), entry, index)
   }
+}
+
+function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+  const set = sets.get(key)
+  if (set === undefined) sets.set(key, new Set([value]))
+  else set.add(value)
 }
 
 function lowestFree(taken: Set<number>): number {

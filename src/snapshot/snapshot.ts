@@ -7,6 +7,7 @@ import type { Route } from '../route/route.ts'
 import type { RouteTable } from '../route/table.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { PluginSite, RegistrySite, StoreSite } from './carry.ts'
+import { SharedStates } from './shared-state.ts'
 
 /** See the head of this file. Made by snapshot/compile.ts, swapped in by one assignment. */
 export class Snapshot implements ExchangeWorld {
@@ -22,6 +23,8 @@ export class Snapshot implements ExchangeWorld {
   readonly registries: ReadonlyMap<string, RegistrySite>
   /** What an upstream's balancer goes by, by the name of the upstream; for those alone that go by something. */
   readonly hashKeys: ReadonlyMap<string, (x: Exchange) => string>
+  /** What plugin instances have in common, for the same. */
+  readonly shared: SharedStates
   /** Exchanges that began under it and are not over. */
   inFlight = 0
   readonly #tenure = new Tenure()
@@ -35,6 +38,7 @@ export class Snapshot implements ExchangeWorld {
     stores: ReadonlyMap<string, StoreSite>,
     registries: ReadonlyMap<string, RegistrySite> = new Map(),
     hashKeys: ReadonlyMap<string, (x: Exchange) => string> = new Map(),
+    shared: SharedStates = new SharedStates(),
   ) {
     this.config = config
     this.table = table
@@ -44,6 +48,7 @@ export class Snapshot implements ExchangeWorld {
     this.stores = stores
     this.registries = registries
     this.hashKeys = hashKeys
+    this.shared = shared
   }
 
   /**

@@ -1,4 +1,4 @@
-// circuit-breaker in a running gateway: what opens it, who shares it, its probes under load, and that every permit comes back.
+// circuit-breaker in a running gateway: what opens it, its probes under load, and that every permit comes back.
 import t from 'tap'
 import { Call, Guard } from '../../plugins/circuit-breaker/guard.ts'
 import { wheel } from '../../src/clock.ts'
@@ -319,40 +319,6 @@ t.test('each try counts, and a retry is refused as soon as it is open', async t 
   const answer = await b.ask()
   t.match(JSON.parse(answer.text), { code: 'SLUICE_BREAKER_OPEN' })
   t.equal(up.seen, 2)
-})
-
-t.test('scope upstream: gateway-wide all routes share it, on a route it is that route’s alone', async t => {
-  const routes = (plugins: unknown[]) =>
-    ['a', 'b'].map(name => ({ name, match: { path: `/${name}` }, upstream: 'up', plugins, retry: { attempts: 0 } }))
-  const up = await Service.start(t)
-  up.status = 500
-  const wide = await BreakerGateway.start(t, up, {}, { plugins: [{ 'circuit-breaker': QUICK }], routes: routes([]) })
-  t.same([await wide.statuses(2, '/a'), await wide.statuses(1, '/b')], [[500, 500], [503]])
-  const own = await BreakerGateway.start(t, up, {}, { routes: routes([{ 'circuit-breaker': QUICK }]) })
-  t.same(
-    [await own.statuses(3, '/a'), await own.statuses(3, '/b')],
-    [
-      [500, 500, 503],
-      [500, 500, 503],
-    ],
-  )
-})
-
-t.test('scope route: gateway-wide one for each route', async t => {
-  const up = await Service.start(t)
-  up.status = 500
-  const b = await BreakerGateway.start(
-    t,
-    up,
-    {},
-    {
-      plugins: [{ 'circuit-breaker': { ...QUICK, scope: 'route' } }],
-      routes: ['a', 'b'].map(name => ({ name, match: { path: `/${name}` }, upstream: 'up' })),
-    },
-  )
-  t.same([await b.statuses(3, '/a'), await b.statuses(1, '/b')], [[500, 500, 503], [500]])
-  t.match(b.facts('a', 'routes'), { state: 'open', scope: 'route' })
-  t.match(b.facts('b', 'routes'), { state: 'closed', calls: 1 })
 })
 
 t.test('scope endpoint: a bad one is passed over, all bad are refused, and each heals for itself', async t => {

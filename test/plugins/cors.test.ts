@@ -1,5 +1,6 @@
 // cors through a running gateway: preflights, origins, what caches are told, and options that would be traps.
 import t, { type Test } from 'tap'
+import { definePlugin, type PluginDefinition, z } from '../../src/plugin-api.ts'
 import { startGateway } from '../support/gateway.ts'
 import type { RawResponse } from '../support/raw-client.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
@@ -58,6 +59,115 @@ t.test('a preflight is answered here, before anything else, on any route', async
   t.equal(up.requests.length, 0, 'the service was not asked')
   // Not a preflight: an OPTIONS of another kind is the route's business.
   t.equal((await ask('OPTIONS', `Origin: ${APP}`)).status, 405)
+})
+
+/** Plugins around a route that is served; nobody here has credentials. */
+async function behind(t: Test, everywhere: unknown[], own: unknown[], more: PluginDefinition[] = []) {
+  const up = await RawUpstream.start(t)
+  const config = { up: { endpoints: [up.address] }, plugins: everywhere, route: { plugins: own } }
+  const gateway = await startGateway(t, config, { plugins: more })
+  const client = await gateway.connect()
+  const ask = async (method: string, ...fields: string[]): Promise<RawResponse> => {
+    client.head(`${method} /x HTTP/1.1`, 'Host: h', ...fields)
+    return client.response(method)
+  }
+  return { up, gateway, ask }
+}
+
+const SECRET = `base64url:${Buffer.alloc(32, 7).toString('base64url')}`
+const JWT = { jwt: { issuers: [{ secret: SECRET }] } }
+const KEY = { 'api-key': { keys: { a: `sha256:${'0'.repeat(64)}` } } }
+const CORS = { cors: { origins: [APP] } }
+
+t.test('a preflight is answered before authentication, wherever that stands', async t => {
+  const app = preflight(APP) as [string, string]
+  for (const [everywhere, own] of [
+    [[], [JWT, CORS]],
+    [[JWT], [CORS]],
+    [[KEY, JWT], [CORS]],
+    [[KEY, CORS], [JWT]],
+    [[JWT, CORS, KEY], []],
+  ]) {
+    const { up, ask } = await behind(t, everywhere!, own!)
+    const what = JSON.stringify([everywhere, own])
+    const answer = await ask(...app)
+    t.equal(answer.status, 204, what)
+    t.same(answer.all('access-control-allow-origin'), [APP])
+    t.equal((await ask(...app, 'Authorization: Bearer x.y.z')).status, 204, 'whatever it brings')
+    t.equal((await ask('GET', `Origin: ${APP}`)).status, 401, 'others keep the order')
+    t.equal((await ask('OPTIONS', `Origin: ${APP}`)).status, 401, 'no preflight')
+    t.equal((await ask('OPTIONS', 'Access-Control-Request-Method: PUT')).status, 401, 'nor this')
+    t.equal((await ask('PUT', ...app.slice(1))).status, 401, 'nor this')
+    t.equal(up.requests.length, 0)
+  }
+})
+
+t.test('a preflight passes by authentication only where a cors will answer it', async t => {
+  const app = preflight(APP) as [string, string]
+  const when = { 'header.x-cors': 'yes' }
+  const one = await behind(t, [], [JWT, { cors: { origins: [APP], when } }])
+  t.equal((await one.ask(...app)).status, 401)
+  t.equal((await one.ask(...app, 'X-Cors: yes')).status, 204)
+  t.equal((await one.ask('GET', 'X-Cors: yes')).status, 401)
+  const other = { cors: { origins: ['https://other.example.com'], when: { 'header.x-cors': 'other' } } }
+  const two = await behind(t, [], [JWT, { cors: { origins: [APP], when } }, other])
+  t.equal((await two.ask(...app)).status, 401)
+  t.same((await two.ask(...app, 'X-Cors: yes')).all('access-control-allow-origin'), [APP])
+  const asked = preflight('https://other.example.com') as [string, string]
+  t.same((await two.ask(...asked, 'X-Cors: other')).all('access-control-allow-origin'), ['https://other.example.com'])
+  // A plugin between them cannot turn a preflight into a request that nobody has authenticated.
+  for (const name of ['x-cors', 'origin', 'access-control-request-method']) {
+    const remove = { headers: { request: { remove: [name] } } }
+    const between = await behind(t, [], [JWT, remove, { cors: { origins: [APP], when } }])
+    const { status } = await between.ask(...app, 'X-Cors: yes')
+    t.ok(status === 204 || status === 500, `${name} is gone: ${status}`)
+    t.equal(between.up.requests.length, 0)
+  }
+})
+
+t.test('on a preflight all but authentication keep their order, and see the answer', async t => {
+  const app = preflight(APP) as [string, string]
+  const seen: string[] = []
+  const gate = definePlugin({
+    name: 'gate',
+    description: 'Refuses whom it does not know, and notes its phases.',
+    options: z.strictObject({}),
+    create: () => ({
+      authenticates: true,
+      onRequest: async () => {
+        seen.push('request')
+        return { status: 302, headers: ['location', '/login'], body: null }
+      },
+      onResponse: () => void seen.push('response'),
+      onFinish: () => void seen.push('finish'),
+    }),
+  }) as PluginDefinition
+  const slow = definePlugin({
+    name: 'slow',
+    description: 'Takes its time.',
+    options: z.strictObject({}),
+    create: () => ({
+      async onRequest() {
+        await new Promise(setImmediate)
+        seen.push('slow')
+      },
+      onResponse: () => void seen.push('slow response'),
+    }),
+  }) as PluginDefinition
+  const adds = { headers: { response: { set: { 'x-frame-options': 'DENY' } } } }
+  const { ask } = await behind(t, ['request-id', 'slow', 'gate', adds], [JWT, CORS, 'slow'], [gate, slow])
+  const answer = await ask(...app)
+  t.equal(answer.status, 204)
+  t.match(answer.get('x-request-id'), /^[0-9a-f-]{36}$/)
+  t.equal(answer.get('x-frame-options'), 'DENY')
+  t.same(seen.splice(0), ['slow', 'slow response'], 'who was passed by takes no part in it at all')
+  t.equal((await ask('GET')).status, 302)
+  t.same(seen, ['slow', 'request', 'response', 'slow response', 'finish'])
+
+  const filtered = await behind(t, [{ 'ip-filter': { deny: ['127.0.0.0/8'] } }, JWT], [CORS])
+  t.equal((await filtered.ask(...app)).status, 403)
+  const limited = await behind(t, [{ 'rate-limit': { limit: 1, window: '1h' } }, JWT], [CORS])
+  t.same([(await limited.ask(...app)).status, (await limited.ask(...app)).status], [204, 429])
 })
 
 t.test('answers: the origin, what pages may read, and what caches must know', async t => {

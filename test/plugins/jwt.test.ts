@@ -152,6 +152,38 @@ for (const engine of ['native', 'uws']) {
       t.ok(await seen(strip, [`X-Token: Bearer ${good}`]), 'a scheme may stand in another header too')
     })
 
+    await t.test('strip takes tokens, and leaves credentials of other schemes', async t => {
+      const places = ['header.authorization', 'header.x-token', 'cookie.session', 'query.access_token']
+      const c = await chain(t, { issuers, from: places, forward: { token: 'strip' } }, engine)
+      const last = await chain(t, { issuers, from: [...places].reverse(), forward: { token: 'strip' } }, engine)
+      const session = `Cookie: session=${good}; theme=dark`
+      const digest = 'Digest username="bearer", realm="a.b.c", uri="/x.y.z"'
+      for (const other of ['Basic dTpw', digest, 'AWS4-HMAC-SHA256 Credential=a/b, Signature=0f'])
+        for (const by of [c, last]) {
+          const request = (await seen(by, [`Authorization: ${other}`, session]))!
+          t.same(request.all('authorization'), [other])
+          t.same(request.all('cookie'), ['theme=dark'])
+        }
+      for (const text of [
+        `Bearer ${good}`,
+        'bearer x',
+        'Bearer',
+        `Bearer${good}`,
+        `Basic dTpw, Bearer ${good}`,
+        'Basic dTpw,bearer x',
+        `Token ${good}`,
+        `Token token="${good}"`,
+        good,
+      ])
+        t.same((await seen(last, [`Authorization: ${text}`, session]))!.all('authorization'), [], text.slice(0, 20))
+      const both = (await seen(last, ['Authorization: Basic dTpw', ...bearer('x.y.z'), session]))!
+      t.same(both.all('authorization'), ['Basic dTpw'])
+      const elsewhere = await seen(last, ['X-Token: opaque', 'x_token: opaque', session], '/a?access_token=&b')
+      t.equal(elsewhere, null, 'an empty one is a bad token')
+      const all = (await seen(last, ['Authorization: Basic dTpw', 'X-Token: opaque', 'x_token: opaque', session]))!
+      t.same([all.all('x-token'), all.all('x_token'), all.all('authorization')], [[], [], ['Basic dTpw']])
+    })
+
     await t.test('cookie', async t => {
       const c = await chain(t, { issuers, from: ['cookie.session'], forward: { token: 'strip' } }, engine)
       t.equal((await seen(c, [`Cookie: a=1; session=${good}; b=2`]))!.get('cookie'), 'a=1; b=2')

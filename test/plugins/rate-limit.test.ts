@@ -18,6 +18,7 @@ import { configText, type GatewayConfig, startGateway } from '../support/gateway
 import { HttpLoad } from '../support/http-load.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { startReloading } from '../support/reloading-gateway.ts'
+import { signer, token } from '../support/tokens.ts'
 import { eventually } from '../support/within.ts'
 
 // Processes of their own take their time on a busy machine.
@@ -111,6 +112,35 @@ t.test('keys, costs, dry runs', async t => {
   t.match(items(last.headers.get('ratelimit')), { trial: { r: 0 } })
 })
 
+t.test('what a client sends as key is never the key of a client that sends none', async t => {
+  const { port } = await startGateway(t, config([{ 'rate-limit': { limit: 2, window: '1h', key: 'header.x-k' } }]))
+  const left = async (headers: Record<string, string>) => items((await ask(port, headers)).headers.get('ratelimit'))
+  t.match(await left({}), { default: { r: 1 } })
+  for (const value of ['127.0.0.1', '/127.0.0.1', '//127.0.0.1']) {
+    t.match(await left({ 'x-k': value }), { default: { r: 1 } }, value)
+    t.match(await left({ 'x-k': value }), { default: { r: 0 } }, 'the same twice')
+  }
+  t.match(await left({}), { default: { r: 0 } }, 'the client without a key has been charged for itself alone')
+})
+
+t.test('a claim inside a claim is a key, as it is a header for the upstream', async t => {
+  const by = signer('ES256')
+  const folder = t.testdir({ 'k.json': JSON.stringify({ keys: [by.jwk] }) })
+  const jwt = { issuers: [{ jwksFile: join(folder, 'k.json') }] }
+  const { port } = await startGateway(
+    t,
+    config([{ jwt }, { 'rate-limit': { limit: 2, window: '1h', key: 'jwt.org.id' } }]),
+  )
+  const left = async (claims: object) => {
+    const answer = await ask(port, { authorization: `Bearer ${token(by, claims)}` })
+    return items(answer.headers.get('ratelimit'))['default']!['r']
+  }
+  t.equal(await left({ org: { id: 'one' } }), 1)
+  t.equal(await left({ org: { id: 'two' } }), 1, 'another organisation at the same address')
+  t.equal(await left({ sub: 'b', org: { id: 'one' } }), 0)
+  t.equal(await left({ 'org.id': 'one', org: { id: 'three' } }), 0, 'a claim of that very name counts first')
+})
+
 t.test('what a cost may look like', async t => {
   const texts = ['1', '7', '2.5', '0', '-1', '1e9', 'x', '', ' 3', '99999999999999999999', '999999999999', undefined]
   t.same(texts.map(unitsOf), [1, 7, 3, 1, 1, 1, 1, 1, 1, 1, 1_000_000_000, 1])
@@ -129,7 +159,7 @@ function onClock(options: Record<string, unknown>) {
     store: () => store,
     counter: () => () => {},
     log: () => {},
-  } as PluginContext
+  } as unknown as PluginContext
   const plugin = rateLimit.create(rateLimit.options.parse(options), context)
   const x = { slots: [], clientIp: '10.0.0.1', requestId: 'id' } as unknown as Exchange
   return (now: number): Reply | null => {

@@ -20,6 +20,8 @@ export interface Facts {
   readonly refused: number
   readonly openUntil?: string
   readonly endpoints?: Readonly<Record<string, Facts>>
+  /** In /upstreams, of breakers with the scope of a route. */
+  readonly routes?: Readonly<Record<string, Facts>>
 }
 
 /** An upstream that answers with `status` to each request, or does what `act` says. */
@@ -95,15 +97,17 @@ export class BreakerGateway {
     return found
   }
 
-  /** What all instances tell of `about`, by name. */
+  /** What all instances tell of `about`, by name; once what several share. */
   #told(about: 'upstreams' | 'routes'): [string, Facts][] {
-    return [...this.g.snapshot.sites.values()]
-      .filter(site => site.definition.name === 'circuit-breaker')
+    const sites = [...this.g.snapshot.sites.values()].filter(site => site.definition.name === 'circuit-breaker')
+    return sites
+      .filter((site, i) => sites.findIndex(({ shared }) => shared === site.shared) === i)
       .flatMap(site => Object.entries((site.plugin.inspect!() as Record<string, Record<string, Facts>>)[about]!))
   }
 
   all(): Facts[] {
-    return [...this.#told('upstreams'), ...this.#told('routes')].flatMap(([, facts]) =>
+    const upstreams = this.#told('upstreams').filter(([, facts]) => facts.routes === undefined)
+    return [...upstreams, ...this.#told('routes')].flatMap(([, facts]) =>
       facts.endpoints === undefined ? facts : Object.values(facts.endpoints),
     )
   }

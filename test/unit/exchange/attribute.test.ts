@@ -15,7 +15,10 @@ const x = exchange(
     ...['x-beta', '1', 'cookie', 'cohort=b; s="q"', 'x-beta', '2', 'user-agent', 'curl/8', 'x-empty', ''],
   ]),
 )
-x.claims = { sub: 'ann', level: 3, admin: true, roles: ['a'], none: null }
+x.claims = {
+  ...{ sub: 'ann', level: 3, admin: true, roles: ['a'], none: null },
+  ...{ org: { id: 7, unit: { name: 'x' }, 'a.b': 'dots' }, 'org.id.exact': 'named', 'https://id.test/team': 'red' },
+}
 x.consumer = 'acme'
 const six = exchange({ ...requestHead('GET', 'h', '/'), remoteAddress: '2001:db8:1:2:3:4:5:6' })
 
@@ -44,6 +47,19 @@ t.test('attributes', async t => {
     ['jwt.roles', undefined],
     ['jwt.none', undefined],
     ['jwt.toString', undefined],
+    ['jwt.org', undefined],
+    ['jwt.org.id', '7'],
+    ['jwt.org.unit.name', 'x'],
+    ['jwt.org.a.b', 'dots'],
+    ['jwt.org.id.exact', 'named'],
+    ['jwt.https://id.test/team', 'red'],
+    ['jwt.org.none', undefined],
+    ['jwt.org.id.none', undefined],
+    ['jwt.sub.length', undefined],
+    ['jwt.roles.0', undefined],
+    ['jwt.none.x', undefined],
+    ['jwt.org.constructor.name', undefined],
+    ['jwt.org..id', undefined],
     ['jwt.__proto__', undefined],
   ] as const) {
     t.equal(compileAttribute(name)(x), value, name)
@@ -59,12 +75,21 @@ t.test('attributes', async t => {
 
 t.test('keys', async t => {
   t.equal(compileKey('method')(x), 'GET')
-  t.equal(compileKey('header.x-none')(x), '127.0.0.1', 'a missing attribute falls back to the client')
+  t.equal(compileKey('client.ip')(x), '127.0.0.1')
+  t.equal(compileKey('header.x-none')(x), '/127.0.0.1', 'a missing attribute falls back to the client')
+  t.equal(compileKey('header.x-none+method')(x), '/9:127.0.0.1|3:GET|')
   t.equal(compileKey(' client.ip + route ')(x), '9:127.0.0.1|6:orders|')
   const one = exchange(requestHead('GET', 'h', '/', ['a', 'ab', 'b', 'c']))
   const other = exchange(requestHead('GET', 'h', '/', ['a', 'a', 'b', 'bc']))
   const key = compileKey('header.a+header.b')
   t.not(key(one), key(other), 'borders count')
+  for (const name of ['header.k', 'query.k', 'header.k+query.k', 'path+header.k']) {
+    const keyOf = compileKey(name)
+    const values = ['127.0.0.1', '/127.0.0.1', '//127.0.0.1', '///127.0.0.1', '/', '//', '', '/9:127.0.0.1|']
+    const keys = values.map(value => keyOf(exchange(requestHead('GET', 'h', `/?k=${value}`, ['k', value]))))
+    keys.push(keyOf(exchange(requestHead('GET', 'h', '/'))))
+    t.equal(new Set(keys).size, keys.length, `${name}: no value is another, or the fallback`)
+  }
   t.throws(() => compileKey('client.ip+nothing'), AttributeError)
   t.throws(() => compileKey(''), AttributeError)
   t.throws(() => compileKey('path+'), AttributeError)

@@ -65,3 +65,19 @@ t.test('whether a body changes its length', async t => {
   t.notOk(new Plan([member('a', { onRequestChunk() {}, onResponseChunk() {} })]).rewritesRequest, 'a reader does not')
   t.notOk(new Plan([member('a', { rewrites: true, onResponse() {} })]).rewritesResponse)
 })
+
+t.test('preflights that pass by authentication: who answers them, and who can be passed by', async t => {
+  const auth: Plugin = { authenticates: true, onRequest() {} }
+  const cors: Plugin = { preflight: true, onRequest() {} }
+  const plan = new Plan([member('a', cors), member('b', auth), member('c', cors), member('d', auth)])
+  t.same(names(plan.preflights), ['c'])
+  t.same(
+    plan.steps.map(step => step.bit !== 0),
+    [false, true, false, false],
+  )
+  for (const members of [[member('a', cors), member('b', auth)], [member('a', cors)], [member('b', auth)], []]) {
+    const plain = new Plan(members)
+    t.equal(plain.preflights, null, 'nothing is asked of a request')
+    t.ok(plain.steps.every(step => step.bit === 0))
+  }
+})

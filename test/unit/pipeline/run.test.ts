@@ -27,7 +27,7 @@ function after<T>(_noted: void, value: T): T {
 
 /** An exchange, and a log of who ran and how phases ended. */
 class Scene implements PhaseEnd {
-  readonly x: Exchange = exchange(requestHead('GET', 'h', '/'))
+  x: Exchange = exchange(requestHead('GET', 'h', '/'))
   readonly log: string[] = []
   readonly plan: Plan
   #wake: () => void = () => {}
@@ -120,6 +120,52 @@ t.test('a promise suspends the phase, and only from there', async t => {
   await s.ended()
   t.same(s.take(), ['c request', 'passed'])
   t.equal(s.x.reached, 3)
+})
+
+t.test('a preflight passes by those that authenticate, where one behind them answers it', async t => {
+  const fields = ['origin', 'https://a', 'access-control-request-method', 'PUT']
+  const preflight = () => exchange(requestHead('OPTIONS', 'h', '/', [...fields]))
+  const auth = (log: (what: string) => void): Plugin => ({ ...noting(log), authenticates: true })
+  const answers =
+    (reply: () => Reply | void | Promise<Reply | void>) =>
+    (log: (what: string) => void): Plugin => ({
+      ...noting(log),
+      preflight: true,
+      onRequest: () => after(log('request'), reply()),
+    })
+  const asked = async (s: Scene, x = preflight()) => {
+    s.x = x
+    const ended = s.ended()
+    s.request()
+    await ended
+    if (s.log.at(-1)?.startsWith('answered')) s.response()
+    return s.take()
+  }
+  const now = answers(() => REPLY)
+  t.same(await asked(scene({ a: noting, b: auth, c: now })), [
+    ...['a request', 'c request', 'answered 403', 'c response', 'a response', 'response passed'],
+  ])
+  const slow = (log: (what: string) => void): Plugin => ({ onRequest: async () => log('request') })
+  const later = answers(async () => REPLY)
+  t.same((await asked(scene({ a: slow, b: auth, c: slow, d: auth, e: later }))).slice(0, 4), [
+    ...['a request', 'c request', 'e request', 'answered 403'],
+  ])
+  t.same((await asked(scene({ a: now, b: auth }))).slice(0, 2), ['a request', 'answered 403'])
+  t.same(await asked(scene({ a: auth, b: noting })), ['a request', 'b request', 'passed'], 'nobody answers it')
+  const never = { c: () => false }
+  t.same(await asked(scene({ a: auth, c: now }, never)), ['a request', 'passed'], 'nor here')
+  t.same((await asked(scene({ a: auth, c: now }), exchange(requestHead('GET', 'h', '/', fields))))[0], 'a request')
+
+  let asks = 0
+  const once = { c: () => asks++ === 0 }
+  t.same((await asked(scene({ a: auth, c: now }, once))).slice(0, 2), ['c request', 'answered 403'])
+  t.equal(asks, 1, 'its condition is settled beforehand')
+  // Whoever promises to answer and does not has let an unauthenticated request in.
+  for (const broken of [answers(() => {}), answers(async () => {})])
+    t.match(await asked(scene({ a: auth, c: broken })), ['c request', /^c failed: .*has not answered/])
+  t.same(await asked(scene({ a: auth, c: { preflight: true } })), ['a request', 'passed'])
+  const armed = { c: () => true }
+  t.same(await asked(scene({ a: auth, c: { preflight: true } }, armed)), ['a request', 'passed'])
 })
 
 t.test('promises one after the other, and in the response phase', async t => {

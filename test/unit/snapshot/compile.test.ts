@@ -18,12 +18,22 @@ interface Fate {
 
 const fates = new Map<Plugin, Fate>()
 
+/** What instances have in common, and how often it was closed. */
+const commons = new Map<unknown, Fate>()
+
 const kind = (name: string, slotted: boolean) =>
   definePlugin({
     name,
     description: 'A test.',
     options: z.strictObject({ v: z.number().default(0), fail: z.boolean().default(false) }),
-    create({ fail }, { slot }) {
+    create({ v, fail }, { slot, shared }) {
+      if (slotted)
+        shared({ v }, () => {
+          const fate: Fate = { closed: 0 }
+          const made = { close: () => void fate.closed++ }
+          commons.set(made, fate)
+          return made
+        })
       if (fail) throw new Error('it was told to')
       const mine: Slot<unknown> | null = slotted ? slot() : null
       const fate: Fate = { closed: 0 }
@@ -94,6 +104,7 @@ t.test('any lists of plugins over any reloads', async t => {
     fc.assert(
       fc.asyncProperty(fc.array(shape, { minLength: 2, maxLength: 6 }), async shapes => {
         fates.clear()
+        commons.clear()
         let previous: Snapshot | null = null
         for (const each of shapes) {
           const compiled = await compile(config(each), previous, {
@@ -106,6 +117,8 @@ t.test('any lists of plugins over any reloads', async t => {
           for (const { name } of each.routes) {
             const slots = planOf(next, name).flatMap(site => (site.slot === null ? [] : [site.slot.index]))
             equal(new Set(slots).size, slots.length, `slots of ${name}: ${slots}`)
+            const shared = planOf(next, name).flatMap(site => site.shared ?? [])
+            equal(new Set(shared).size, shared.length, `${name} has nothing in common with itself`)
             // As few as there could be, or a plan that many reloads have changed would grow without end.
             ok(Math.max(-1, ...slots) < 40)
           }
@@ -118,6 +131,8 @@ t.test('any lists of plugins over any reloads', async t => {
           }
           const live = new Set([...next.sites.values()].map(site => site.plugin))
           for (const [plugin, fate] of fates) equal(fate.closed, live.has(plugin) ? 0 : 1)
+          const held = new Set([...next.sites.values()].map(site => site.shared?.value))
+          for (const [common, fate] of commons) equal(fate.closed, held.has(common as never) ? 0 : 1)
           // A plan has its plugins in the order written, gateway-wide first, without those that are off.
           for (const { route } of next.table.listing()) {
             const own = each.routes.find(given => given.name === route.name)!.plugins
@@ -134,8 +149,38 @@ t.test('any lists of plugins over any reloads', async t => {
   )
 })
 
+t.test('what instances on routes have in common: by options, over reloads, until the last has gone', async t => {
+  commons.clear()
+  const context = { catalog: new Catalog(definitions), log, file: '/gateway.yaml' }
+  const a = (v: number) => ({ name: 'a', v, off: false })
+  const next = async (previous: Snapshot | null, everywhere: Entry[], routes: Record<string, Entry[]>) => {
+    const shape = { everywhere, routes: Object.entries(routes).map(([name, plugins]) => ({ name, plugins })) }
+    const compiled = await compile(config(shape), previous, context)
+    compiled.commit()
+    const { sites } = compiled.snapshot
+    const of = (route: string | null) =>
+      [...sites.values()].filter(site => site.route === route).map(site => site.shared)
+    return { snapshot: compiled.snapshot, of }
+  }
+  const closed = () => [...commons.values()].map(fate => fate.closed)
+  const first = await next(null, [a(0)], { r: [a(0), a(0)], s: [a(0)], t: [a(1)] })
+  const [[wide], [one, other], [same], [apart]] = [null, 'r', 's', 't'].map(first.of)
+  t.equal(one, same)
+  t.equal(new Set([wide, one, other, apart]).size, 4)
+  const second = await next(first.snapshot, [], { s: [a(1)], t: [a(1)], u: [a(0)] })
+  t.same([second.of('u')[0] === one, second.of('s')[0] === apart], [true, true], 'handed from one to the other')
+  t.same(closed(), [1, 0, 1, 0])
+  const gone = await next(second.snapshot, [], { s: [], t: [], u: [] })
+  t.same(closed(), [1, 1, 1, 1])
+  const again = await next(gone.snapshot, [], { s: [a(1)] })
+  t.not(again.of('s')[0], apart, 'another')
+  const elsewhere = await next(null, [], { s: [a(1)] })
+  t.not(elsewhere.of('s')[0], again.of('s')[0], 'another gateway')
+})
+
 t.test('a compile that fails or is not used closes what it made, and nothing else', async t => {
   fates.clear()
+  commons.clear()
   const context = { catalog: new Catalog(definitions), log, file: '/gateway.yaml' }
   const all = [{ name: 'a', v: 0, off: false }]
   const first = await compile(config({ everywhere: all, routes: [] }), null, context)
@@ -159,6 +204,11 @@ t.test('a compile that fails or is not used closes what it made, and nothing els
     'a lives; b and d are closed',
   )
   t.equal(fates.get(a!)!.closed, 0)
+  t.same(
+    [...commons.values()].map(fate => fate.closed),
+    [0, 1, 1, 1],
+    'and what they have in common; c had something already',
+  )
 })
 
 t.test('an upstream is the same while its options and its certificates are', async t => {
