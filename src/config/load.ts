@@ -16,9 +16,9 @@ import { isUserBalancer } from '../upstream/options.ts'
 import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
 import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
+import { fitEnvironment } from './fit-environment.ts'
 import { redact } from './redact.ts'
 import { decodeSource, readSource, SourceError } from './source.ts'
-import { takeTexts } from './texts.ts'
 import { readTree, type Tree } from './tree.ts'
 
 /** More than this many faults are counted and not told one by one. */
@@ -93,7 +93,7 @@ function freezeParts(value: object): void {
 async function check(tree: Tree, file: string, { catalog }: LoadContext): Promise<Loaded> {
   const raw = tree.value
   const baseDir = dirname(resolve(file))
-  await takeTexts(tree, catalog, baseDir)
+  await fitEnvironment(tree, catalog, baseDir)
   const outline = document.safeParse(raw)
   const problems = outline.success ? [] : explain(document, outline.error.issues, raw)
   if (isMap(raw)) {

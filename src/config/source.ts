@@ -51,9 +51,19 @@ export async function readSource(file: string): Promise<Uint8Array> {
   }
 }
 
-/** Text of the bytes, a byte order mark dropped. Throws SourceError for what is not UTF-8 or too large. */
+/** What may not stand in YAML as it is, not even in a comment (YAML 1.2.2 5.1). */
+const UNPRINTABLE = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/
+
+/** Text of the bytes, a byte order mark dropped. Throws SourceError for what is not UTF-8, not printable or too large. */
 export function decodeSource(bytes: Uint8Array): string {
   if (bytes.length > MAX_BYTES) throw new SourceError('limit', 'the file is larger than 10 MiB')
+  const text = decodeText(bytes)
+  const at = text.search(UNPRINTABLE)
+  if (at >= 0) throw new SourceError('syntax', 'holds a control character; write it as an escape', text.slice(0, at))
+  return text
+}
+
+function decodeText(bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {

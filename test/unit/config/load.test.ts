@@ -261,7 +261,7 @@ upstreams:
 
 t.test('faults of every kind are told in one go, in the order of the file', async t => {
   const text = `listeners:
-  - { name: web, port: "\${PORT}" }
+  - { name: web, port: "80" }
 upstreams:
   a:
     endpoints: ["http://127.0.0.1:1", { address: "b:1", wieght: 2 }]
@@ -482,6 +482,27 @@ routes:
   )
 })
 
+t.test('what comes from the environment in quotes is a number where nothing else is due', async t => {
+  const text = `listeners: [{ name: web, port: "\${PORT}" }]
+admin: { port: "\${ADMIN:-0}" }
+upstreams: { a: { endpoints: [ { address: "h:1", weight: '\${PORT}' } ] } }
+routes: [{ name: a, upstream: a, plugins: [ { limit: { limit: "\${PORT}" } } ], timeout: "\${TIME}" }]
+`
+  const { config, faults } = await loadText(text, 'g.yaml', { ...context(), env: { PORT: '80', TIME: '5s' } })
+  t.same(faults, [])
+  t.match(config, {
+    listeners: [{ port: 80 }],
+    admin: { port: 0 },
+    upstreams: { a: { endpoints: [{ weight: 80 }] } },
+    routes: [{ plugins: [{ options: { limit: 80 } }], timeout: 5000 }],
+  })
+  const bad = await loadText(text, 'g.yaml', { ...context(), env: { PORT: '8x', TIME: '5s' } })
+  t.match(bad.faults.map(formatFault), [/port: a number is due/, /weight: a number is due/, /limit: a number is due/])
+  // What stands there itself is text.
+  const own = await loadText('listeners: [{ name: web, port: "80" }]', 'g.yaml', context())
+  t.match(own.faults.map(formatFault), [/port: .*number/])
+})
+
 t.test('what comes from the environment is text where nothing else is due', async t => {
   const text = `listeners: [{ name: web, port: 0 }]
 stateDir: \${DIGITS}
@@ -572,6 +593,11 @@ t.test('what is no readable file is a fault and no wait', async t => {
   t.same(await told(join(dir, 'circle')), ['/circle:1:1 the symbolic links go in a circle (SLUICE_CONFIG_FILE)'])
   t.same(await told(join(dir, 'large.yaml')), ['/large.yaml:1:1 the file is larger than 10 MiB (SLUICE_CONFIG_LIMIT)'])
   t.same(await told(join(dir, 'latin1.yaml')), ['/latin1.yaml:2:7 is not UTF-8 text (SLUICE_CONFIG_SYNTAX)'])
+  for (const bad of ['\0', '\x01', '\x0b', '\x7f']) {
+    writeFileSync(join(dir, 'control.yaml'), `a: 1\n# b${bad}\n`)
+    const place = '/control.yaml:2:4 holds a control character; write it as an escape (SLUICE_CONFIG_SYNTAX)'
+    t.same(await told(join(dir, 'control.yaml')), [place])
+  }
   t.same(await told('/dev/zero'), ['/dev/zero:1:1 is not a regular file (SLUICE_CONFIG_FILE)'])
 })
 

@@ -1,4 +1,4 @@
-// A scalar of the environment that stands where text is due is that text, whatever it looks like: a secret may be digits.
+// A scalar of the environment is what is due where it stands: text, whatever it looks like (a secret may be digits), or a number, also in quotes.
 import type { z } from 'zod'
 import { type Catalog, isUserPlugin } from '../pipeline/catalog.ts'
 import { condition } from '../pipeline/entry.ts'
@@ -11,14 +11,24 @@ import type { Tree } from './tree.ts'
 /** Kinds that take what YAML reads without quotes as it is. */
 const NO_TEXT = new Set(['number', 'bigint', 'boolean', 'null', 'any', 'unknown'])
 
-/** Put the text itself into `tree.value` where the schema of the outline, or of a plugin, takes nothing else. Never rejects. */
-export async function takeTexts(tree: Tree, catalog: Catalog, baseDir: string): Promise<void> {
+/** Put into `tree.value` what the schema of the outline, or of a plugin, takes alone: the text, a number or a boolean. Never rejects. */
+export async function fitEnvironment(tree: Tree, catalog: Catalog, baseDir: string): Promise<void> {
   for (const { path, text } of tree.substituted) {
     const around = valueAt(tree.value, path.slice(0, -1)) as Record<string | number, unknown> | null | undefined
     const key = path.at(-1)
     if (typeof around !== 'object' || around === null || key === undefined || !Object.hasOwn(around, key)) continue
-    if (typeof around[key] !== 'string' && isTextDue(await held(tree.value, path, catalog, baseDir))) around[key] = text
+    const taken = (await held(tree.value, path, catalog, baseDir)).flatMap(definitions)
+    if (typeof around[key] === 'string') around[key] = plain(text, taken)
+    else if (isTextDue(taken)) around[key] = text
   }
+}
+
+/** In flow style `${NAME}` must stand in quotes, which make a text of it. */
+function plain(text: string, taken: readonly Def[]): unknown {
+  if (taken.length === 0 || !taken.every(({ type }) => type === 'number' || type === 'boolean')) return text
+  if (taken.some(({ type }) => type === 'number') && /^[-+]?\d+(?:\.\d+)?$/.test(text)) return Number(text)
+  if (taken.some(({ type }) => type === 'boolean') && /^(?:true|false)$/.test(text)) return text === 'true'
+  return text
 }
 
 /** The schemas that the value at `path` is held to. */
@@ -39,8 +49,7 @@ async function held(raw: unknown, path: Path, catalog: Catalog, baseDir: string)
   }
 }
 
-function isTextDue(schemas: readonly z.core.$ZodType[]): boolean {
-  const taken = schemas.flatMap(definitions)
+function isTextDue(taken: readonly Def[]): boolean {
   return taken.some(({ type }) => type === 'string') && !taken.some(takesOther)
 }
 
