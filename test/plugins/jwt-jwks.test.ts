@@ -170,11 +170,8 @@ t.test('outage: the old keys count for a day', async t => {
       const due = clock.next <= left
       clock.pass(step)
       left -= step
-      if (due)
-        await eventually(
-          () => clock.pending === 1,
-          () => 'the fetch is not over',
-        )
+      // More than a thousand times: without a pause between the looks.
+      if (due) while (clock.pending !== 1) await new Promise(setImmediate)
     }
   }
   await pass(10 * MINUTE)
