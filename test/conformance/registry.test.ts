@@ -13,10 +13,6 @@ import type { RegistryFault, StartRegistry } from '../support/registry.ts'
 import { within } from '../support/within.ts'
 import { startZookeeperRegistry } from '../support/zookeeper-registry.ts'
 
-// Node 24 was seen to spin for ever in its own cleanup after this file, when all was over and nothing was left to do: it
-// ends by `exit`, as the command does, and not by running out of work.
-process.on('beforeExit', () => process.exit())
-
 const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const FAULTS: readonly RegistryFault[] = ['status-500', 'html', 'half-json', 'huge', 'stall', 'reset']
 
