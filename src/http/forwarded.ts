@@ -1,7 +1,7 @@
 // Who the client is and what the upstream is told of it: X-Forwarded-For, -Proto, -Host, and Via.
 import type { CidrSet } from './cidr.ts'
 import { addressBytes } from './cidr.ts'
-import { type HeaderList, header, type RequestHead } from './head.ts'
+import { dashed, type HeaderList, header, type RequestHead } from './head.ts'
 
 /** The name this gateway signs with (RFC 9110 7.6.3). */
 const VIA = '1.1 sluice'
@@ -70,8 +70,8 @@ export function addForwarding(head: RequestHead, trusted: CidrSet | null): boole
     }
     if (head.hasUnderscore && name.includes('_')) {
       // Whoever reads `_` as `-` must not find a second one of these, nor what a client may not say (PITFALLS 7).
-      const dashed = name.replaceAll('_', '-')
-      if (isClaim(dashed) || FRAMING.has(dashed)) continue
+      const twin = dashed(name)
+      if (isClaim(twin) || FRAMING.has(twin)) continue
     } else if (!believed && isClaim(name)) continue
     if (kept !== i) {
       headers[kept] = name
