@@ -19,7 +19,7 @@ import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults 
 import { fitEnvironment } from './fit-environment.ts'
 import { redact } from './redact.ts'
 import { decodeSource, readSource, SourceError } from './source.ts'
-import { readTree, type Tree } from './tree.ts'
+import { isRecord, readTree, type Tree } from './tree.ts'
 
 /** More than this many faults are counted and not told one by one. */
 const MAX_FAULTS = 1_000
@@ -96,7 +96,7 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
   await fitEnvironment(tree, catalog, baseDir)
   const outline = document.safeParse(raw)
   const problems = outline.success ? [] : explain(document, outline.error.issues, raw)
-  if (isMap(raw)) {
+  if (isRecord(raw)) {
     problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...missingFiles(raw, baseDir))
     problems.push(...engineProblems(raw))
     problems.push(...(await pluginProblems(raw, catalog, baseDir)), ...(await balancerProblems(raw, catalog, baseDir)))
@@ -157,7 +157,7 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   const names = new Map<string, Path>()
   const addresses = new Map<string, Path>()
   const admin = raw.admin === undefined ? {} : raw.admin
-  const adminAddress = isMap(admin) ? addressOf(admin.host, admin.port ?? 9901) : null
+  const adminAddress = isRecord(admin) ? addressOf(admin.host, admin.port ?? 9901) : null
   for (const [i, listener] of entries(raw.listeners)) {
     if (typeof listener.name === 'string')
       once(names, listener.name, ['listeners', i, 'name'], 'the name of the listener')
@@ -194,7 +194,7 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
 /** Names under a section; null for one that cannot be read: nobody can say then that a name is not there. */
 function namesIn(section: unknown): string[] | null {
   if (section === undefined) return []
-  return isMap(section) ? Object.keys(section) : null
+  return isRecord(section) ? Object.keys(section) : null
 }
 
 /** Null for port 0, which is another one each time, and for what is no address. */
@@ -223,7 +223,7 @@ function engineProblems(raw: Record<string, unknown>): Problem[] {
 function soundParts(shape: Readonly<Record<string, z.core.$ZodType>>, given: unknown): Record<string, unknown> {
   const sound = ([key, value]: [string, unknown]) =>
     Object.hasOwn(shape, key) && z.safeParse(shape[key]!, value).success
-  return Object.fromEntries(Object.entries(isMap(given) ? given : {}).filter(sound))
+  return Object.fromEntries(Object.entries(isRecord(given) ? given : {}).filter(sound))
 }
 
 /** Pairs of routes that no request can tell apart, among those that are well formed. */
@@ -247,9 +247,9 @@ function routeConflicts(raw: Record<string, unknown>, tree: Tree): Problem[] {
 /** Certificates and keys that cannot be read: a connection without them would be less than was asked for. */
 function missingFiles(raw: Record<string, unknown>, baseDir: string): Problem[] {
   const problems: Problem[] = []
-  for (const [name, upstream] of Object.entries(isMap(raw.upstreams) ? raw.upstreams : {})) {
-    const tls = isMap(upstream) ? upstream.tls : undefined
-    if (!isMap(tls)) continue
+  for (const [name, upstream] of Object.entries(isRecord(raw.upstreams) ? raw.upstreams : {})) {
+    const tls = isRecord(upstream) ? upstream.tls : undefined
+    if (!isRecord(tls)) continue
     for (const key of ['ca', 'cert', 'key']) {
       const file = tls[key]
       if (typeof file !== 'string' || file === '' || isReadable(resolve(baseDir, file))) continue
@@ -310,9 +310,9 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
 function readEntry(item: unknown): PluginEntry | null {
   const whole = pluginEntry.safeParse(item)
   if (whole.success) return whole.data
-  const [name, ...others] = isMap(item) ? Object.keys(item) : []
+  const [name, ...others] = isRecord(item) ? Object.keys(item) : []
   const given = valueAt(item, [name ?? ''])
-  if (others.length > 0 || !isMap(given)) return null
+  if (others.length > 0 || !isRecord(given)) return null
   const { when: _, ...rest } = given
   return pluginEntry.safeParse({ [name!]: rest }).data ?? null
 }
@@ -320,8 +320,8 @@ function readEntry(item: unknown): PluginEntry | null {
 /** How upstreams pick: modules that are no balancer, and attributes to hash on that are none. */
 async function balancerProblems(raw: Record<string, unknown>, catalog: Catalog, baseDir: string): Promise<Problem[]> {
   const problems: Problem[] = []
-  for (const [name, upstream] of Object.entries(isMap(raw.upstreams) ? raw.upstreams : {})) {
-    if (!isMap(upstream)) continue
+  for (const [name, upstream] of Object.entries(isRecord(raw.upstreams) ? raw.upstreams : {})) {
+    if (!isRecord(upstream)) continue
     const { balance, hashOn } = upstream
     if (typeof balance === 'string' && isUserBalancer(balance)) {
       try {
@@ -370,14 +370,10 @@ function holdsFaulty(value: unknown): boolean {
   return value === FAULTY || (typeof value === 'object' && value !== null && Object.values(value).some(holdsFaulty))
 }
 
-function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** The maps of a list with their indexes; what is no map was told by the outline. */
 function entries(list: unknown): [number, Record<string, unknown>][] {
   if (!Array.isArray(list)) return []
   const found: [number, Record<string, unknown>][] = []
-  for (let i = 0; i < list.length; i++) if (isMap(list[i])) found.push([i, list[i]])
+  for (let i = 0; i < list.length; i++) if (isRecord(list[i])) found.push([i, list[i]])
   return found
 }

@@ -391,7 +391,8 @@ class Walk {
   }
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+/** A map of the document: no list, no scalar, not FAULTY. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
