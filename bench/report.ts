@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { chart } from './chart.ts'
 import type { Scenario } from './load/scenario.ts'
 import { YARDSTICK } from './rivals/rivals.ts'
-import type { Summary } from './round.ts'
+import type { Added, Summary } from './round.ts'
 
 const START = '<!-- bench:start -->'
 const END = '<!-- bench:end -->'
@@ -26,6 +26,8 @@ export interface Result {
   readonly machine: string
   readonly absent: readonly string[]
   readonly summaries: readonly Summary[]
+  /** What the scenario adds to the plain case in the same process of Sluice; null where it adds nothing. */
+  readonly added: Added | null
 }
 
 /** Processor, cores, memory, kernel and Node in one line. */
@@ -34,6 +36,11 @@ export function describeMachine(): string {
   const model = cpus[0]?.model.trim() ?? 'unknown processor'
   const gib = (os.totalmem() / 2 ** 30).toFixed(1)
   return `${model}, ${cpus.length} cores, ${gib} GiB, ${os.type()} ${os.release().replace(/-.*/, '')}, Node ${process.versions.node}`
+}
+
+/** One sentence. */
+export function describeAdded({ median, low, high }: Added): string {
+  return `adds ${median.toFixed(2)} µs a request to the plain case in the same process (95 % interval ${low.toFixed(2)} to ${high.toFixed(2)})`
 }
 
 export function writeResult(folder: string, result: Result): void {
@@ -141,7 +148,7 @@ ${result.question}
 | proxy | version | CPU µs/request (range) | × ${YARDSTICK} | requests/s | p50 ms | p99 ms | RSS MiB | 2xx |
 |---|---|---:|---:|---:|---:|---:|---:|---:|
 ${rows.join('\n')}
-${notes.length === 0 ? '' : `\n${notes.join('\n')}\n`}
+${notes.length === 0 ? '' : `\n${notes.join('\n')}\n`}${result.added === null ? '' : `\nIt ${describeAdded(result.added)}.\n`}
 ${result.rounds} rounds, interleaved, ${result.seconds} s each after ${result.warmup} s of warm-up; ${result.connections} connections, ${result.pipelining} in flight on each;
 driver: ${result.driver}. Medians over the rounds; the ratio is the median of the ratios within a round; 2xx is the worst round's share.
 

@@ -127,6 +127,29 @@ export function summarise(
   }
 }
 
+/** What one of two adds to the other, in microseconds a request: the median over the rounds, and where it lies in truth. */
+export interface Added {
+  readonly median: number
+  /** Bounds that hold the true median in 95 of 100 benches: order statistics, so that no kind of noise is assumed. */
+  readonly low: number
+  readonly high: number
+}
+
+/** `mine[i]` and `plain[i]` are of the same round; null where one of them did not run. */
+export function added(mine: readonly Run[] | null, plain: readonly Run[] | null): Added | null {
+  if (mine === null || plain === null) return null
+  const differences: number[] = []
+  for (const [i, { fault, cpuPerRequest }] of mine.entries()) {
+    const other = plain[i]!
+    if (fault === null && other.fault === null) differences.push(cpuPerRequest - other.cpuPerRequest)
+  }
+  if (differences.length === 0) return null
+  differences.sort((a, b) => a - b)
+  const n = differences.length
+  const cut = Math.max(0, Math.floor(n / 2 - 0.98 * Math.sqrt(n)))
+  return { median: median(differences), low: differences[cut]!, high: differences[n - 1 - cut]! }
+}
+
 /** Middle value; the mean of the two middle ones for an even count; NaN of nothing. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)

@@ -9,10 +9,10 @@ import { RedisProcess } from './load/redis-process.ts'
 import type { Scenario } from './load/scenario.ts'
 import { scenarios } from './load/scenarios.ts'
 import { UpstreamProcess } from './load/upstream-process.ts'
-import { describeMachine, readResults, writeReadme, writeResult } from './report.ts'
-import { pin, type Rival, type RunningRival } from './rivals/rival.ts'
+import { describeAdded, describeMachine, readResults, writeReadme, writeResult } from './report.ts'
+import { pin, type RunningRival } from './rivals/rival.ts'
 import { DEFAULT, rivals, YARDSTICK } from './rivals/rivals.ts'
-import { type Run, run, summarise } from './round.ts'
+import { added, type Run, run, summarise } from './round.ts'
 
 const USAGE = `npm run bench -- [options]
   --scenario NAME[,NAME]  ${scenarios.map(s => s.name).join(', ')} (default: all)
@@ -46,6 +46,9 @@ if (options.help) {
   process.exit(0)
 }
 
+/** What clients call the proxy. */
+const HOST = 'bench.test'
+
 const rounds = count('rounds', options.rounds)
 const seconds = count('seconds', options.seconds)
 const warmup = Number(options.warmup)
@@ -62,24 +65,34 @@ for (const scenario of chosen) await play(scenario)
 if (options.out !== 'none') writeReadme(options.out, readResults(options.out, scenarios))
 process.exit(faults === 0 ? 0 : 1)
 
+/** One of those who take turns; two may be of one process. */
+interface Entrant {
+  readonly name: string
+  readonly version: string
+  readonly running: RunningRival
+  readonly host: string
+  readonly runs: Run[]
+}
+
 /** All rounds of one scenario. Every rival stays up to the end, so that none profits from a fresh start; idle ones cost nothing. */
 async function play(scenario: Scenario): Promise<void> {
   console.log(`\n${scenario.name}: ${scenario.question}`)
   const upstream = await UpstreamProcess.start()
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sluice-bench-'))
   const prepared = (await scenario.prepare?.(folder)) ?? null
-  const measure = (rival: RunningRival, warmup: number) =>
-    attempt(() =>
-      run({ scenario, headers: prepared?.headers ?? {}, rival, upstream, drive: drive!, connections, warmup, seconds }),
+  const measure = ({ running, host }: Entrant, warmup: number) => {
+    const headers = { host, ...prepared?.headers }
+    return attempt(() =>
+      run({ scenario, headers, rival: running, upstream, drive: drive!, connections, warmup, seconds }),
     )
-  const entrants: { rival: Rival; version: string; running: RunningRival; runs: Run[] }[] = []
+  }
+  const entrants: Entrant[] = []
   const absent: string[] = []
   let redis: RedisProcess | null = null
   try {
     const plugins = prepared?.plugins ?? scenario.plugins ?? null
     if (scenario.redis === true) redis = await RedisProcess.start(folder)
     for (const [i, rival] of invited.entries()) {
-      if (rival.bare === true && plugins === null) continue
       const version = rival.version()
       const reason = version === null ? 'not installed (or not built)' : (rival.cannot?.(scenario.routes) ?? null)
       if (version === null || reason !== null) {
@@ -98,20 +111,23 @@ async function play(scenario: Scenario): Promise<void> {
         redisPort: redis?.port ?? null,
         folder: own,
       })
-      entrants.push({ rival, version, running, runs: [] })
+      entrants.push({ name: rival.name, version, running, host: HOST, runs: [] })
+      // In the same process: no two compile the same code alike, and that may be more than what is to be seen.
+      const host = running.bareHost
+      if (host !== undefined) entrants.push({ name: `${rival.name}, plain`, version, running, host, runs: [] })
     }
     // Compiled code comes late: before the first round each gets a longer warm-up, which nobody counts.
     if (preheat > 0) console.log(`  ${preheat} s of load each before the first round`)
-    if (preheat > 0) for (const { running } of entrants) await measure(running, preheat)
+    if (preheat > 0) for (const entrant of entrants) await measure(entrant, preheat)
     for (let round = 0; round < rounds; round++) {
       // Each round begins with another one, so that none always runs after the same neighbour.
       for (let i = 0; i < entrants.length; i++) {
-        const { rival, running, runs } = entrants[(i + round) % entrants.length]!
-        const result = await measure(running, warmup)
-        runs.push(result)
+        const entrant = entrants[(i + round) % entrants.length]!
+        const result = await measure(entrant, warmup)
+        entrant.runs.push(result)
         const { cpuPerRequest, requestsPerSecond, p50, p99, fault } = result
         console.log(
-          `  round ${round + 1}  ${rival.name.padEnd(20)} ${cpuPerRequest.toFixed(1).padStart(7)} µs/request ` +
+          `  round ${round + 1}  ${entrant.name.padEnd(22)} ${cpuPerRequest.toFixed(1).padStart(7)} µs/request ` +
             `${requestsPerSecond.toFixed(0).padStart(7)} /s  p50 ${p50.toFixed(2)} ms  p99 ${p99.toFixed(2)} ms` +
             (fault === null ? '' : `  FAILED: ${fault}`),
         )
@@ -123,17 +139,19 @@ async function play(scenario: Scenario): Promise<void> {
     await upstream.stop()
     fs.rmSync(folder, { recursive: true, force: true })
   }
-  const yardstick = entrants.find(e => e.rival.name === YARDSTICK)?.runs ?? null
-  const summaries = entrants.map(e => summarise(e.rival.name, e.version, e.runs, yardstick))
+  const runsOf = (name: string) => entrants.find(e => e.name === name)?.runs ?? null
+  const summaries = entrants.map(e => summarise(e.name, e.version, e.runs, runsOf(YARDSTICK)))
   // Others may fail a scenario (uws does not pipeline, and its page says so); the default engine may not.
   faults += summaries.filter(s => s.name === DEFAULT && s.failed.length > 0).length
   for (const s of summaries) {
     console.log(
-      `  ${s.name.padEnd(20)} ${s.cpuPerRequest.toFixed(1).padStart(7)} µs/request` +
+      `  ${s.name.padEnd(22)} ${s.cpuPerRequest.toFixed(1).padStart(7)} µs/request` +
         (s.ratio === null ? '' : `  ${s.ratio.toFixed(2)} × ${YARDSTICK}`) +
         (s.failed.length === 0 ? '' : `  ${s.failed.length} of ${s.rounds} runs failed`),
     )
   }
+  const difference = added(runsOf(DEFAULT), runsOf(`${DEFAULT}, plain`))
+  if (difference !== null) console.log(`  ${describeAdded(difference)}`)
   if (options.out !== 'none') {
     writeResult(options.out, {
       scenario: scenario.name,
@@ -148,6 +166,7 @@ async function play(scenario: Scenario): Promise<void> {
       machine: describeMachine(),
       absent,
       summaries,
+      added: difference,
     })
   }
 }

@@ -40,13 +40,11 @@ const instance = autocannon(
     duration: order.seconds,
     timeout: 5,
     sampleInt: 100,
-    headers: { host: 'bench.test', ...order.headers },
+    headers: order.headers,
     requests: order.paths.map(path => ({
       method: order.method,
       path,
-      ...(order.body === null
-        ? {}
-        : { body: order.body, headers: { host: 'bench.test', 'content-type': 'text/plain', ...order.headers } }),
+      ...(order.body === null ? {} : { body: order.body, headers: { 'content-type': 'text/plain', ...order.headers } }),
     })),
   },
   (error: Error | null, result: autocannon.Result) => {

@@ -6,6 +6,5 @@ export const discovery: Scenario = {
   ...plain,
   name: 'discovery',
   question: 'What do discovery and active health checks add to the plain GET?',
-  plugins: '[]',
   discovered: true,
 }

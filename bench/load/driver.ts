@@ -21,7 +21,7 @@ export interface LoadResult {
 
 export interface LoadOrder {
   readonly scenario: Scenario
-  /** Fields beside the usual ones. */
+  /** With `host`. */
   readonly headers: Readonly<Record<string, string>>
   readonly port: number
   readonly connections: number

@@ -57,7 +57,7 @@ function exchange(
     })
     const length = scenario.body === null ? '' : `content-length: ${scenario.body.length}\r\n`
     const more = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-    const fields = `host: bench.test\r\n${more.join('')}${length}`
+    const fields = `${more.join('')}${length}`
     socket.write(`${scenario.method} ${target} HTTP/1.1\r\n${fields}connection: close\r\n\r\n`)
     if (scenario.body !== null) socket.write(scenario.body)
   })

@@ -17,7 +17,7 @@ export interface Scenario {
   readonly pipelining: number
   /** Routes that the proxy is configured with; 1 is a single catch-all. */
   readonly routes: number
-  /** Gateway-wide plugins that Sluice runs with, as entries of a YAML list; the others only forward. None when absent. */
+  /** Plugins of Sluice's route, a YAML list; the others only forward. None when absent. */
   readonly plugins?: string
   /** Plugins that need files and clients that need credentials, instead of `plugins`. Called once a scenario. */
   readonly prepare?: (folder: string) => Promise<Prepared>

@@ -28,6 +28,8 @@ export interface RunningRival {
   /** Root of the process tree whose CPU and memory are counted. */
   readonly pid: number
   readonly port: number
+  /** Host whose requests it only forwards, where it does more for others: the difference is what that costs. */
+  readonly bareHost?: string
   stop(): Promise<void>
 }
 
@@ -35,8 +37,6 @@ export interface Rival {
   readonly name: string
   /** Version for the result page; null where it is not installed, and then it is left out with a word. */
   version(): string | null
-  /** Takes part only where another runs with plugins, to show what those cost. */
-  readonly bare?: boolean
   /** Why it cannot take part with so many routes, or null. */
   cannot?(routes: number): string | null
   start(order: RivalOrder): Promise<RunningRival>

@@ -4,7 +4,7 @@ import { haproxy } from './haproxy.ts'
 import { httpProxy3 } from './http-proxy-3.ts'
 import { nginx } from './nginx.ts'
 import type { Rival } from './rival.ts'
-import { sluiceBare, sluiceNative, sluiceUws } from './sluice.ts'
+import { sluiceNative, sluiceUws } from './sluice.ts'
 
 /** The one that ratios are taken against, where it runs. */
 export const YARDSTICK = 'nginx'
@@ -12,12 +12,4 @@ export const YARDSTICK = 'nginx'
 /** The one that may fail no run. */
 export const DEFAULT = sluiceNative.name
 
-export const rivals: readonly Rival[] = [
-  sluiceNative,
-  sluiceBare,
-  sluiceUws,
-  nginx,
-  haproxy,
-  httpProxy3,
-  fastifyHttpProxy,
-]
+export const rivals: readonly Rival[] = [sluiceNative, sluiceUws, nginx, haproxy, httpProxy3, fastifyHttpProxy]

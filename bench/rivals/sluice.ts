@@ -13,11 +13,12 @@ const PACKAGE = fileURLToPath(new URL('../../package.json', import.meta.url))
 const DISCOVERED =
   '{ discover: { from: list, service: bench }, health: { active: { path: /healthz?bytes=1, interval: 1s } } }'
 
-function sluice(engine: 'native' | 'uws', bare = false): Rival {
-  const name = bare ? 'sluice, no plugins' : `sluice (${engine})`
+/** As long as the usual host: requests of both are of one length. */
+const BARE_HOST = 'plain.test'
+
+function sluice(engine: 'native' | 'uws'): Rival {
   return {
-    name,
-    bare,
+    name: `sluice (${engine})`,
     version() {
       if (!fs.existsSync(MAIN)) return null
       const { version } = JSON.parse(fs.readFileSync(PACKAGE, 'utf8')) as { version: string }
@@ -27,12 +28,14 @@ function sluice(engine: 'native' | 'uws', bare = false): Rival {
       const file = path.join(folder, 'gateway.yaml')
       const entries =
         routes === 1
-          ? ['  - { name: all, match: { path: /* }, upstream: bench }']
+          ? [`  - { name: all, match: { path: /* }, upstream: bench, plugins: ${plugins ?? '[]'} }`]
           : Array.from(
               { length: routes },
               (_, i) => `  - { name: r${i}, match: { path: ${routePrefix(i)}/* }, upstream: bench }`,
             )
       const endpoints = upstreamPorts.map(p => `"127.0.0.1:${p}"`).join(', ')
+      const adds = plugins !== null || discovered
+      if (adds) entries.push(`  - { name: bare, match: { hosts: [${BARE_HOST}], path: /* }, upstream: bench-listed }`)
       fs.writeFileSync(path.join(folder, 'endpoints.json'), `[${endpoints}]`)
       fs.writeFileSync(
         file,
@@ -40,11 +43,10 @@ function sluice(engine: 'native' | 'uws', bare = false): Rival {
   - { name: web, host: 127.0.0.1, port: 0, engine: ${engine} }
 admin: off
 upstreams:
-  bench: ${discovered && !bare ? DISCOVERED : `{ endpoints: [${endpoints}] }`}
-  bench-v2:
-    endpoints: [${endpoints}]
-${discovered ? 'discovery: { list: { kind: file, path: ./endpoints.json } }\n' : ''}${bare || redisPort === null ? '' : `stores: { shared: { kind: redis, url: "redis://127.0.0.1:${redisPort}" } }\n`}plugins: ${bare || plugins === null ? '[]' : plugins}
-routes:
+  bench: ${discovered ? DISCOVERED : `{ endpoints: [${endpoints}] }`}
+  bench-v2: { endpoints: [${endpoints}] }
+  bench-listed: { endpoints: [${endpoints}] }
+${discovered ? 'discovery: { list: { kind: file, path: ./endpoints.json } }\n' : ''}${redisPort === null ? '' : `stores: { shared: { kind: redis, url: "redis://127.0.0.1:${redisPort}" } }\n`}routes:
 ${entries.join('\n')}
 `,
       )
@@ -54,7 +56,8 @@ ${entries.join('\n')}
         NODE_ENV: 'production',
       })
       // One line a listener with its real port: the first thing on it that looks like an address and port.
-      return server.running(Number(await server.printed(/127\.0\.0\.1:(\d+)/)))
+      const running = server.running(Number(await server.printed(/127\.0\.0\.1:(\d+)/)))
+      return adds ? { ...running, bareHost: BARE_HOST } : running
     },
   }
 }
@@ -73,6 +76,4 @@ function commit(): string {
 }
 
 export const sluiceNative = sluice('native')
-/** Beside the first where that has plugins: the difference is what they cost. */
-export const sluiceBare = sluice('native', true)
 export const sluiceUws = sluice('uws')
