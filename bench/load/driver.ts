@@ -31,10 +31,8 @@ export interface LoadOrder {
 export type Driver = (order: LoadOrder) => Promise<LoadResult>
 
 /** Worker threads of Node 20 do not inherit the TypeScript loader: each registers its own. */
-const BOOT = `import('tsx/esm/api').then(tsx => {
-  tsx.register()
-  return import(${JSON.stringify(new URL('./autocannon-worker.ts', import.meta.url).href)})
-})`
+const BOOT = `import(${JSON.stringify(new URL('../../scripts/loader/register.mjs', import.meta.url).href)})
+  .then(() => import(${JSON.stringify(new URL('./autocannon-worker.ts', import.meta.url).href)}))`
 
 /** Two threads: one is soon the limit, and more would only take from the proxy on small machines. */
 const THREADS = 2

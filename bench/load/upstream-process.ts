@@ -14,7 +14,8 @@ export class UpstreamProcess {
   }
 
   static async start(): Promise<UpstreamProcess> {
-    const child = fork(fileURLToPath(new URL('./upstream.ts', import.meta.url)), { execArgv: ['--import=tsx'] })
+    const loader = new URL('../../scripts/loader/register.mjs', import.meta.url).href
+    const child = fork(fileURLToPath(new URL('./upstream.ts', import.meta.url)), { execArgv: [`--import=${loader}`] })
     const [ready] = (await once(child, 'message')) as [{ port: number }]
     return new UpstreamProcess(child, ready.port)
   }

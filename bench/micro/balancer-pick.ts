@@ -1,5 +1,5 @@
 // What picking an endpoint costs, by balancer and number of endpoints: nanoseconds a pick, and milliseconds to make one anew.
-// Run: node --import=tsx bench/micro/balancer-pick.ts
+// Run: node --import=./scripts/loader/register.mjs bench/micro/balancer-pick.ts
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { Timer, wheel } from '../../src/clock.ts'

@@ -1,5 +1,5 @@
 // Bytes of heap that the whole gateway allocates a request: a gateway process, a keep-alive client and an upstream on loopback.
-// Run: npm run build && node --import=tsx bench/micro/bytes-per-request.ts
+// Run: npm run build && node --import=./scripts/loader/register.mjs bench/micro/bytes-per-request.ts
 //
 // Counted inside the gateway by allocation-probe.mjs: growth of the used heap plus what collections freed in between.
 // That is objects of JavaScript: bytes outside of the heap (socket buffers, libuv) are not in it, the wrappers that

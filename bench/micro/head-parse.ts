@@ -1,5 +1,5 @@
 // What reading a head costs: nanoseconds of CPU and bytes of heap, for the heads that clients and upstreams send.
-// Run: node --import=tsx bench/micro/head-parse.ts
+// Run: node --import=./scripts/loader/register.mjs bench/micro/head-parse.ts
 //
 // Bytes are the growth of the used heap over a batch that fits into the young generation many times over. A collection
 // inside a batch makes that one figure too small, or negative; the median over the batches does not see it.

@@ -1,5 +1,5 @@
 // What a plan costs a request: request, response and finish phase with no plugin, one and five, all synchronous.
-// Run: node --import=tsx bench/micro/plan-run.ts
+// Run: node --import=./scripts/loader/register.mjs bench/micro/plan-run.ts
 import { Exchange } from '../../src/exchange/exchange.ts'
 import type { Downstream } from '../../src/http/downstream.ts'
 import type { RequestHead } from '../../src/http/head.ts'

@@ -1,5 +1,5 @@
 // What finding a route costs, by number of routes and kind of pattern: nanoseconds a request, one core.
-// Run: node --import=tsx bench/micro/route-match.ts
+// Run: node --import=./scripts/loader/register.mjs bench/micro/route-match.ts
 import type { RequestHead } from '../../src/http/head.ts'
 import { normalizePath } from '../../src/http/path.ts'
 import { RouteTableBuilder } from '../../src/route/table.ts'

@@ -16,8 +16,8 @@ const CHECK_MEMORY = 512
 function script(): URL | string {
   if (!import.meta.url.endsWith('.ts')) return new URL('./check-worker.js', import.meta.url)
   const program = JSON.stringify(new URL('./check-worker.ts', import.meta.url).href)
-  const loader = JSON.stringify(import.meta.resolve('tsx/esm/api'))
-  return `import(${loader}).then(({ register }) => { register(); return import(${program}) })`
+  const loader = JSON.stringify(new URL('../../scripts/loader/register.mjs', import.meta.url).href)
+  return `import(${loader}).then(() => import(${program}))`
 }
 
 /** What the thread needs to know that it cannot ask for. */

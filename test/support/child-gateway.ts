@@ -39,7 +39,7 @@ export class SluiceProcess {
   constructor(args: readonly string[], env: Readonly<Record<string, string | undefined>> = {}, cwd = ROOT) {
     this.#child = spawn(
       process.execPath,
-      [...(MAIN.endsWith('.ts') ? [`--import=${import.meta.resolve('tsx')}`] : []), MAIN, ...args],
+      [...(MAIN.endsWith('.ts') ? [`--import=${join(ROOT, 'scripts/loader/register.mjs')}`] : []), MAIN, ...args],
       {
         cwd,
         stdio: ['ignore', 'pipe', 'pipe'],

@@ -130,7 +130,7 @@ t.test('without the package the load says what to install', async t => {
     const { zookeeper } = await import('./src/discovery/zookeeper.ts')
     await zookeeper.create(zookeeper.options.parse({ address: 'a' }), {}).catch(error => console.log(error.message))`
   const cwd = fileURLToPath(new URL('../../..', import.meta.url))
-  const args = ['--import=tsx', '--input-type=module', '--eval', script]
+  const args = ['--import=./scripts/loader/register.mjs', '--input-type=module', '--eval', script]
   const { stdout } = await promisify(execFile)(process.execPath, args, { cwd })
   t.match(stdout, /kind: zookeeper needs .* npm install node-zookeeper-client\n$/)
 })

@@ -16,7 +16,7 @@ const NEWER = /GLIBC_2\.38/
 
 /** What a fresh process prints; its environment takes `env` on top. */
 async function say(code: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const args = ['--import=tsx', '--input-type=module', '-e', code]
+  const args = ['--import=./scripts/loader/register.mjs', '--input-type=module', '-e', code]
   const { stdout } = await run(process.execPath, args, { cwd: root, env: { ...process.env, ...env } })
   return stdout.trim()
 }
