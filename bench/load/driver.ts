@@ -108,7 +108,9 @@ export const wrkDriver: Driver = async order => {
 
 function wrkScript(scenario: Scenario, headers: Readonly<Record<string, string>>): string {
   const body = scenario.body === null ? 'nil' : `string.rep("x", ${scenario.body.length})`
-  const fields = Object.entries(headers).map(([name, value]) => `[${JSON.stringify(name)}] = ${JSON.stringify(value)}`)
+  // wrk adds a Host of its own unless it finds one that is written so.
+  const written = (name: string) => JSON.stringify(name === 'host' ? 'Host' : name)
+  const fields = Object.entries(headers).map(([name, value]) => `[${written(name)}] = ${JSON.stringify(value)}`)
   return `local paths = { ${scenario.paths.map(p => JSON.stringify(p)).join(', ')} }
 local requests = {}
 local n = 0

@@ -35,7 +35,7 @@ function sluice(engine: 'native' | 'uws'): Rival {
             )
       const endpoints = upstreamPorts.map(p => `"127.0.0.1:${p}"`).join(', ')
       const adds = plugins !== null || discovered
-      if (adds) entries.push(`  - { name: bare, match: { hosts: [${BARE_HOST}], path: /* }, upstream: bench-listed }`)
+      if (adds) entries.push(`  - { name: bare, match: { host: ${BARE_HOST}, path: /* }, upstream: bench-listed }`)
       fs.writeFileSync(path.join(folder, 'endpoints.json'), `[${endpoints}]`)
       fs.writeFileSync(
         file,

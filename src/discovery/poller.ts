@@ -1,4 +1,5 @@
 // The one loop that asks any registry for one service: paces it, checks what it says, and publishes changes alone.
+import { setMaxListeners } from 'node:events'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
 import { Guard } from './guard.ts'
@@ -68,6 +69,8 @@ export class Poller {
     this.#parts = parts
     this.#pace = parts.pace ?? realPace
     this.#guard = new Guard(parts.options)
+    // Each probe listens to it, and Node would warn of a leak from the eleventh on.
+    setMaxListeners(MAX_PROBES * 2, this.#stop.signal)
     this.ready = new Promise(resolve => {
       this.#becomeReady = resolve
     })

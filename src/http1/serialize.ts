@@ -5,16 +5,30 @@ import { isFieldValue, isTarget, isToken, remembering } from './framing.ts'
 
 const statusLines: string[] = []
 
-/** `HTTP/1.1 200 OK` and CRLF. The reason is ours: an upstream's own text has no meaning (RFC 9112 4). */
+/** `HTTP/1.1 200 OK`. The reason is ours: an upstream's own text has no meaning (RFC 9112 4). */
 export function statusLine(status: number): string {
-  statusLines[status] ??= `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\n`
+  statusLines[status] ??= `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}`
   return statusLines[status]
 }
 
-/** Field lines of a flat list. */
+/** Names whose beginnings of a line are kept. */
+const MOST_OPENINGS = 1024
+const openings = new Map<string, string>()
+
+/** The end of the line before, the name and the colon in one piece: a head is joined from half as many then. */
+export function opening(name: string): string {
+  let text = openings.get(name)
+  if (text === undefined) {
+    text = `\r\n${name}: `
+    if (openings.size < MOST_OPENINGS) openings.set(name, text)
+  }
+  return text
+}
+
+/** Field lines of a flat list, each with CRLF before it and none behind. */
 export function fieldLines(headers: Readonly<HeaderList>): string {
   let text = ''
-  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
+  for (let i = 0; i < headers.length; i += 2) text += opening(headers[i]!) + headers[i + 1]!
   return text
 }
 
@@ -22,15 +36,14 @@ export function fieldLines(headers: Readonly<HeaderList>): string {
 export function requestHead(head: RequestHead, host: string): string {
   let text = `${head.method} ${head.path}`
   if (head.hasQuery) text += `?${head.query}`
-  text += ` HTTP/1.1\r\nhost: ${host}\r\n`
-  text += fieldLines(head.headers)
-  if (head.acceptsTrailers) text += 'te: trailers\r\nconnection: te\r\n'
+  text += ` HTTP/1.1\r\nhost: ${host}${fieldLines(head.headers)}`
+  if (head.acceptsTrailers) text += '\r\nte: trailers\r\nconnection: te'
   const length = head.bodyLength
-  if (length > 0) text += `content-length: ${length}\r\n`
-  else if (length < 0) text += 'transfer-encoding: chunked\r\n'
+  if (length > 0) text += `\r\ncontent-length: ${length}`
+  else if (length < 0) text += '\r\ntransfer-encoding: chunked'
   // A method that promises content says so even when there is none (RFC 9110 8.6).
-  else if (head.method === 'POST' || head.method === 'PUT' || head.method === 'PATCH') text += 'content-length: 0\r\n'
-  return `${text}\r\n`
+  else if (head.method === 'POST' || head.method === 'PUT' || head.method === 'PATCH') text += '\r\ncontent-length: 0'
+  return `${text}\r\n\r\n`
 }
 
 /** Bytes as text of a character each. Of a plain Uint8Array too, whose own toString would list numbers. */
@@ -42,12 +55,12 @@ export function latin1(bytes: Uint8Array): string {
 let dateSecond = 0
 let dateText = ''
 
-/** The current IMF-fixdate (RFC 9110 5.6.7), made once a second. */
-export function httpDate(): string {
+/** The field line of the current IMF-fixdate (RFC 9110 5.6.7) with CRLF before it, made once a second. */
+export function dateLine(): string {
   const second = Math.floor(Date.now() / 1000)
   if (second !== dateSecond) {
     dateSecond = second
-    dateText = new Date(second * 1000).toUTCString()
+    dateText = `\r\ndate: ${new Date(second * 1000).toUTCString()}`
   }
   return dateText
 }

@@ -3,7 +3,7 @@ import type { GatewayError } from '../errors.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { type HeaderList, isBodiless, type ResponseHead } from '../http/head.ts'
 import { lastChunk } from '../http1/chunked.ts'
-import { fieldLines, httpDate, latin1, statusLine } from '../http1/serialize.ts'
+import { dateLine, fieldLines, latin1, statusLine } from '../http1/serialize.ts'
 
 /** A chunk up to this joins the head in one string; above it one copy into a buffer is cheaper. */
 const SMALL = 4096
@@ -89,20 +89,19 @@ export class Http1Downstream implements Downstream {
   writeHead(head: ResponseHead): void {
     if (this.started || this.finished) return
     this.started = true
-    let text = statusLine(head.status)
-    text += fieldLines(head.headers)
-    if (!head.hasDate) text += `date: ${httpDate()}\r\n`
+    let text = statusLine(head.status) + fieldLines(head.headers)
+    if (!head.hasDate) text += dateLine()
     const length = head.bodyLength
     if (isBodiless(this.#method, head.status)) {
       // HEAD and 304 may say how long the content would be (RFC 9110 8.6); 204 must not.
-      if (length >= 0 && head.status !== 204) text += `content-length: ${length}\r\n`
+      if (length >= 0 && head.status !== 204) text += `\r\ncontent-length: ${length}`
     } else if (length >= 0) {
       this.#framing = Framing.Length
       this.#left = length
-      text += `content-length: ${length}\r\n`
+      text += `\r\ncontent-length: ${length}`
     } else if (this.minor > 0) {
       this.#framing = Framing.Chunked
-      text += 'transfer-encoding: chunked\r\n'
+      text += '\r\ntransfer-encoding: chunked'
     } else {
       this.#framing = Framing.UntilClose
       this.keepAlive = false
@@ -110,9 +109,9 @@ export class Http1Downstream implements Downstream {
     // An unread body would be taken for the next request, or hold the connection until it is read.
     if (!this.bodyEnded && this.keepAlive && this.onChunk === null) this.#connection.skipBody()
     if (!this.bodyEnded) this.keepAlive = false
-    if (!this.keepAlive) text += 'connection: close\r\n'
-    else if (this.minor === 0) text += 'connection: keep-alive\r\n'
-    this.#gathered = `${text}\r\n`
+    if (!this.keepAlive) text += '\r\nconnection: close'
+    else if (this.minor === 0) text += '\r\nconnection: keep-alive'
+    this.#gathered = `${text}\r\n\r\n`
   }
 
   write(chunk: Uint8Array): boolean {

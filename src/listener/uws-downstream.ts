@@ -9,6 +9,7 @@ import { STATUS_CODES } from 'node:http'
 import { GatewayError } from '../errors.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { type HeaderList, isBodiless, type ResponseHead } from '../http/head.ts'
+import { opening } from '../http1/serialize.ts'
 import type { UwsResponse } from './uws-load.ts'
 
 /** Chunks of an unframed body are gathered up to this, so that a small answer is one write. */
@@ -156,7 +157,7 @@ export class UwsDownstream implements Downstream {
       if (name === 'date') continue
       const value = headers[i + 1]!
       if (NOT_ASCII.test(value)) this.#ascii = false
-      text += `\r\n${name}: ${value}`
+      text += opening(name) + value
     }
     this.#head = text
     this.#total = head.bodyLength
