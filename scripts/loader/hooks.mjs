@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, renameSync, statSync, utimesSync, writeFileSyn
 import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { threadId } from 'node:worker_threads'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const CACHE = join(ROOT, 'node_modules/.cache/sluice')
@@ -28,7 +29,7 @@ function stripped(file) {
   const { code } = transformSync(readFileSync(file, 'utf8'), { mode: 'strip-only', filename: file })
   if (kept !== null) {
     mkdirSync(dirname(kept), { recursive: true })
-    const own = `${kept}.${process.pid}`
+    const own = `${kept}.${process.pid}.${threadId}`
     writeFileSync(own, code)
     utimesSync(own, mtime, mtime)
     // Others may be doing the same.
