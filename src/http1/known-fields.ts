@@ -75,7 +75,10 @@ export function hashName(name: string): number {
   return hash
 }
 
-for (const name of [...Object.keys(SPECIAL), ...COMMON]) {
+/** Every name of the table. */
+export const KNOWN_NAMES: readonly string[] = [...Object.keys(SPECIAL), ...COMMON]
+
+for (const name of KNOWN_NAMES) {
   let at = hashName(name) & MASK
   while (table[at] !== null) at = (at + 1) & MASK
   table[at] = { name, kind: SPECIAL[name] ?? Field.Other }

@@ -2,6 +2,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { HeaderList, RequestHead } from '../http/head.ts'
 import { isFieldValue, isTarget, isToken, remembering } from './framing.ts'
+import { KNOWN_NAMES } from './known-fields.ts'
 
 const statusLines: string[] = []
 
@@ -11,18 +12,13 @@ export function statusLine(status: number): string {
   return statusLines[status]
 }
 
-/** Names whose beginnings of a line are kept. */
-const MOST_OPENINGS = 1024
-const openings = new Map<string, string>()
+const begun = (name: string) => `\r\n${name}: `
+// Of the names that most heads are made of alone: what a stranger invents is not kept.
+const openings = new Map(KNOWN_NAMES.map(name => [name, begun(name)]))
 
 /** The end of the line before, the name and the colon in one piece: a head is joined from half as many then. */
 export function opening(name: string): string {
-  let text = openings.get(name)
-  if (text === undefined) {
-    text = `\r\n${name}: `
-    if (openings.size < MOST_OPENINGS) openings.set(name, text)
-  }
-  return text
+  return openings.get(name) ?? begun(name)
 }
 
 /** Field lines of a flat list, each with CRLF before it and none behind. */
