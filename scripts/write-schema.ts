@@ -1,4 +1,4 @@
-// Writes config/gateway.schema.json anew from the schemas in the source: `node --import=./scripts/loader/register.mjs scripts/write-schema.ts`.
+// Writes config/gateway.schema.json anew from the schemas in the source: `npm run schema`.
 import { writeFile } from 'node:fs/promises'
 import plugins from '../plugins/bundled.ts'
 import { jsonSchemaText } from '../src/config/json-schema.ts'

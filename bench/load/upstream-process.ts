@@ -14,8 +14,8 @@ export class UpstreamProcess {
   }
 
   static async start(): Promise<UpstreamProcess> {
-    const loader = new URL('../../scripts/loader/register.mjs', import.meta.url).href
-    const child = fork(fileURLToPath(new URL('./upstream.ts', import.meta.url)), { execArgv: [`--import=${loader}`] })
+    // With this process's own options, so also with the loader that lets it run the sources.
+    const child = fork(fileURLToPath(new URL('./upstream.ts', import.meta.url)))
     const [ready] = (await once(child, 'message')) as [{ port: number }]
     return new UpstreamProcess(child, ready.port)
   }
