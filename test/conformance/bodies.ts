@@ -1,4 +1,6 @@
 // Bodies through the gateway: framing both ways, bodiless answers, trailers, expectations, limits and slow clients.
+// Over 300 lines because the same chain of client, engine and upstream is played for every framing, and engine.test.ts
+// runs it whole over both engines.
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { definePlugin, type Exchange, type Plugin, z } from '../../src/plugin-api.ts'

@@ -1,4 +1,5 @@
 // Large and slow bodies through a gateway in a process of its own: its memory must not follow their size.
+// Over 300 lines because nearly every case measures the memory of the same kind of process.
 
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Server, type Socket } from 'node:net'

@@ -1,4 +1,6 @@
 // What the gateway does with upstreams that are busy, stale, hostile, slow or gone, on real sockets.
+// Over 300 lines because each case is one way for an upstream to fail, and who adds one looks here for whether it is
+// there.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'

@@ -1,4 +1,5 @@
 // Reloads: what starts one, what it changes, what it leaves alone, and what a faulty file does not do.
+// Over 300 lines because what a reload changes and what it must leave alone are two sides of each case.
 
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'

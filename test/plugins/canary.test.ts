@@ -1,4 +1,5 @@
 // canary through running gateways: rules, shares, who stays where they are and by what, cookies, and what cannot be asked for.
+// Over 300 lines because rules, shares and stickiness are tried on the same services.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

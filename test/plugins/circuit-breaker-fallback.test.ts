@@ -1,4 +1,5 @@
 // circuit-breaker's fallbacks through a running gateway: an answer, another upstream, and the last good answer with all that forbids one.
+// Over 300 lines because the stale answer, which is most of it, stands beside the fallbacks that it is chosen from.
 import t, { type Test } from 'tap'
 import { StaleAnswers } from '../../plugins/circuit-breaker/stale.ts'
 import { definePlugin, type PluginDefinition, z } from '../../src/plugin-api.ts'

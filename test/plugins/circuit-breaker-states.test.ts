@@ -1,4 +1,5 @@
 // The breaker's state machine under a clock of our own: held to a naive model, to the tables of others, and to its bounds.
+// Over 300 lines because the naive model, and the commands that both are put through, are half of it.
 import { existsSync, readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'

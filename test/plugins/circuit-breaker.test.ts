@@ -1,4 +1,5 @@
 // circuit-breaker in a running gateway: what opens it, its probes under load, and that every permit comes back.
+// Over 300 lines because what opens it, what heals it and what gives permits back is watched on one kind of gateway.
 import t from 'tap'
 import { Call, Guard } from '../../plugins/circuit-breaker/guard.ts'
 import { wheel } from '../../src/clock.ts'

@@ -1,4 +1,5 @@
 // The keys of jwt over real HTTP: rotation, outages, storms of unknown ids and lies, with hours that pass when told.
+// Over 300 lines because every case plays the same kind of server and the same clock.
 import t, { type Test } from 'tap'
 import jwt, { createJwt } from '../../plugins/jwt/index.ts'
 import { acquireJwks, type JwksObserver, JwksSource, keepFor } from '../../plugins/jwt/jwks.ts'

@@ -1,4 +1,5 @@
 // jwt through a running gateway: every algorithm, issuer and token source, what is asked, what is passed on, what is refused.
+// Over 300 lines because it is the list of what the page of the plugin promises.
 import { createSecretKey, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

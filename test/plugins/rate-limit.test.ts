@@ -1,4 +1,5 @@
 // rate-limit in a running gateway: answers and their headers, faults of options, reloads, and three gateways on one Redis that comes and goes.
+// Over 300 lines because it is the list of what the page of the plugin promises.
 import { join } from 'node:path'
 import { parseList } from 'structured-headers'
 import t, { type Test } from 'tap'

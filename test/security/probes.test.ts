@@ -1,4 +1,5 @@
 // Names, paths, claims and slowness that have brought down or fooled other gateways.
+// Over 300 lines because it is a list of probes, each short, on one kind of gateway.
 import t, { type Test } from 'tap'
 import { definePlugin, z } from '../../src/plugin-api.ts'
 import { type GatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts'

@@ -1,4 +1,5 @@
 // Random HTTP/1.1 streams: a grammar of valid and nearly valid messages, and mutations of their bytes.
+// Over 300 lines because a grammar is read in one piece.
 import type { Random } from './random.ts'
 
 const METHODS = ['GET', 'GET', 'POST', 'POST', 'PUT', 'HEAD', 'DELETE', 'OPTIONS', 'PATCH', 'PROPFIND', 'M-SEARCH']

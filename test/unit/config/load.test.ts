@@ -1,4 +1,5 @@
 // A whole file: every fault at once, each told once and with its exact place; and what comes out when there is none.
+// Over 300 lines because much of it is tables of faulty files and the faults that are told.
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the texts are YAML
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'

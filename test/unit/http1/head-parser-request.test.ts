@@ -1,4 +1,5 @@
 // Request heads: what is read out of them, and every rule of RFC 9112 2 to 6 (and PITFALLS 1, 2, 5, 6) with its refusal.
+// Over 300 lines because most of it is a table of heads, a line each, and what comes of them.
 import t from 'tap'
 import type { ErrorCode } from '../../../src/errors.ts'
 import { HeadParser, INCOMPLETE, INVALID } from '../../../src/http1/head-parser.ts'

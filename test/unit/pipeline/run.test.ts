@@ -1,4 +1,5 @@
 // Running phases: order, synchrony until the first promise, replies, conditions, faults, and who sees the answer.
+// Over 300 lines because the scene serves every case, and each phase is tried beside the others.
 import fc from 'fast-check'
 import t from 'tap'
 import { GatewayError } from '../../../src/errors.ts'
