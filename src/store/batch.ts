@@ -1,9 +1,8 @@
 // Questions that go to one server in one call: their keys and arguments, and who hears which part of the answer.
 import type { Asked, Circuit } from './circuit.ts'
 import type { Question } from './decision.ts'
-import type { Now } from './memory.ts'
 
-/** One question on its way. */
+/** Something that was asked and waits for its answer. */
 export class Waiting implements Asked {
   deadline = 0
   settled = false
@@ -16,7 +15,7 @@ export class Waiting implements Asked {
     this.#settle = settle
   }
 
-  /** It goes out: only now its time runs, because what the loop does before that is not the store's doing. */
+  /** Its time begins to run. */
   begin(): void {
     if (this.#circuit.open) this.giveUp()
     else this.#circuit.begin(this)
@@ -42,47 +41,87 @@ export class Waiting implements Asked {
   }
 }
 
+/**
+ * A question for the script `DECIDE`, on `need` units and up to `want`. `head` begins each of its keys; `now` stands in
+ * for the server's clock in tests.
+ */
+export class Decision extends Waiting {
+  readonly question: Question
+  readonly head: string
+  readonly need: number
+  readonly want: number
+  readonly now: number | null
+
+  constructor(
+    circuit: Circuit,
+    settle: (answer: unknown) => void,
+    question: Question,
+    head: string,
+    need: number,
+    want: number,
+    now: number | null,
+  ) {
+    super(circuit, settle)
+    this.question = question
+    this.head = head
+    this.need = need
+    this.want = want
+    this.now = now
+  }
+}
+
 /** Questions for the script `DECIDE` (script.ts says what it takes and answers). */
 export class Batch {
-  readonly keys: string[] = []
+  #decisions: Decision[] = []
+  /** Of these the time runs. */
+  #begun = 0
+  keys: string[] = []
   /** A line for each. */
   text = ''
-  readonly #waiting: Waiting[] = []
-  readonly #lengths: number[] = []
 
   get size(): number {
-    return this.#waiting.length
+    return this.#decisions.length
   }
 
-  /** `head` begins each of its keys; `now` stands in for the server's clock in tests. */
-  add({ count, limits }: Question, head: string, need: number, want: number, now: Now | null, waiting: Waiting): void {
-    for (let i = 0; i < count; i++) this.keys.push(head + i)
-    this.text += `${need} ${want} ${now === null ? '-' : Math.floor(now())} ${limits}\n`
-    this.#waiting.push(waiting)
-    this.#lengths.push(1 + 3 * count)
+  add(decision: Decision): void {
+    this.#decisions.push(decision)
   }
 
-  /** The call goes out. */
+  /**
+   * A turn of the loop is over: the time of what was asked in it begins to run. Not before, because what the loop did
+   * meanwhile is not the store's doing.
+   */
   begin(): void {
-    for (const waiting of this.#waiting) waiting.begin()
+    while (this.#begun < this.#decisions.length) this.#decisions[this.#begun++]!.begin()
+  }
+
+  /**
+   * Make `keys` and `text`. False when there is nothing left to ask: whose time was up before the call went out must
+   * not be charged.
+   */
+  close(): boolean {
+    this.#decisions = this.#decisions.filter(decision => !decision.settled)
+    for (const { question, head, need, want, now } of this.#decisions) {
+      for (let i = 0; i < question.count; i++) this.keys.push(head + i)
+      this.text += `${need} ${want} ${now ?? '-'} ${question.limits}\n`
+    }
+    return this.#decisions.length > 0
   }
 
   /** The call is over. */
   answered(error: Error | null, answer: unknown): void {
     if (error !== null) {
-      for (const waiting of this.#waiting) waiting.fail(error.message)
+      for (const decision of this.#decisions) decision.fail(error.message)
       return
     }
     const numbers = (answer as string).split(' ')
     let at = 0
-    for (let i = 0; i < this.#waiting.length; i++) {
-      const waiting = this.#waiting[i]!
-      const end = at + this.#lengths[i]!
+    for (const decision of this.#decisions) {
+      const end = at + 1 + 3 * decision.question.count
       const part: number[] = []
-      for (let k = at; k < end; k++) part.push(Number(numbers[k]))
-      if (part[0]! < 0) waiting.fail('a key holds something that is not a count')
-      else waiting.succeed(part)
-      at = end
+      while (at < end) part.push(Number(numbers[at++]))
+      if (part[0]! < 0) decision.fail('a key holds something that is not a count')
+      else decision.succeed(part)
     }
   }
 }

@@ -3,7 +3,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import type { Cluster, Redis } from 'ioredis'
 import type { Log } from '../log.ts'
 import { countStoreSwitch, forgetStore, storeGateways, storeUp } from '../metrics.ts'
-import { Batch, Waiting } from './batch.ts'
+import { Batch, Decision, Waiting } from './batch.ts'
 import { Circuit, type CircuitOwner } from './circuit.ts'
 import type { Decisions, Question, Settle } from './decision.ts'
 import { ExactCounter } from './exact.ts'
@@ -33,8 +33,12 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
   readonly #id = randomUUID()
   readonly #circuits = new Map<string, Circuit>()
   #client: Redis | Cluster | null = null
-  /** What was asked in this turn of the loop. */
+  /** What was asked and has not gone out. */
   #batch: Batch | null = null
+  /** The end of this turn of the loop is waited for. */
+  #turning = false
+  /** Calls under way. */
+  #calls = 0
   #beat: NodeJS.Timeout | null = null
   #closed = false
   /** Resolves when the first connection stands or has failed; for a start, which goes on either way. Never rejects. */
@@ -132,35 +136,55 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
   decide(question: Question, tag: string, need: number, want: number, settle: Settle): void {
     const circuit = this.#circuitOf(tag)
     const { cluster, prefix } = this.#options
-    const asked = this.#asked(circuit, tag, settle as (answer: unknown) => void)
-    if (asked === null) return
-    if (this.#batch === null) {
-      this.#batch = new Batch()
-      // All that is asked in this turn of the loop goes out in one call: that costs a fifth of a call each.
-      if (!cluster) setImmediate(this.#send)
+    if (!this.#connected(circuit, tag)) {
+      settle(null)
+      return
     }
-    this.#batch.add(question, `${prefix}:{${tag}}:`, need, want, this.#now, asked)
+    const heard = settle as (answer: unknown) => void
+    const now = this.#now === null ? null : Math.floor(this.#now())
+    this.#batch ??= new Batch()
+    this.#batch.add(new Decision(circuit, heard, question, `${prefix}:{${tag}}:`, need, want, now))
     // The keys of one call must be on one server.
     if (cluster || this.#batch.size === MAX_BATCH) this.#send()
+    else this.#awaitTurn()
   }
 
-  /** A question that is to be sent; null, and settled, without a connection. */
-  #asked(circuit: Circuit, tag: string, settle: (answer: unknown) => void): Waiting | null {
+  /** False, and a failure, without a connection. */
+  #connected(circuit: Circuit, tag: string): boolean {
     circuit.tag = tag
-    if (this.#client?.status !== 'ready') {
-      circuit.failed('there is no connection')
-      settle(null)
-      return null
-    }
-    return new Waiting(circuit, settle)
+    if (this.#client?.status === 'ready') return true
+    circuit.failed('there is no connection')
+    return false
   }
 
-  readonly #send = (): void => {
+  #awaitTurn(): void {
+    if (this.#turning) return
+    this.#turning = true
+    setImmediate(this.#turned)
+  }
+
+  /**
+   * All that is asked in a turn of the loop goes out in one call, and what is asked while a call is under way in the
+   * next: a call costs many times what a question does.
+   */
+  readonly #turned = (): void => {
+    this.#turning = false
+    this.#batch?.begin()
+    if (this.#calls === 0) this.#send()
+  }
+
+  #send(): void {
     const batch = this.#batch
     this.#batch = null
     if (batch === null) return
     batch.begin()
-    this.#call(DECIDE, batch.keys, batch.text, (error, answer) => batch.answered(error, answer))
+    if (!batch.close()) return
+    this.#calls++
+    this.#call(DECIDE, batch.keys, batch.text, (error, answer) => {
+      this.#calls--
+      if (this.#batch !== null) this.#awaitTurn()
+      batch.answered(error, answer)
+    })
   }
 
   /** Run a script; `done` hears of it once. */
@@ -205,14 +229,17 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
   }
 
   #announce(circuit: Circuit, tag: string, done: () => void = () => {}): void {
-    const asked = this.#asked(circuit, tag, answer => {
+    if (!this.#connected(circuit, tag)) {
+      done()
+      return
+    }
+    const asked = new Waiting(circuit, answer => {
       if (tag === 'gateways' && typeof answer === 'number') {
         this.gateways = Math.max(1, answer)
         storeGateways(this.name, this.gateways)
       }
       done()
     })
-    if (asked === null) return
     // Also while its circuit is open: this is what closes it.
     circuit.begin(asked)
     this.#call(ALIVE, [`${this.#options.prefix}:{${tag}}:alive`], this.#id, (error, answer) => {

@@ -68,6 +68,45 @@ t.test('on one server', async t => {
     t.equal(admitted(tallies), 20)
   })
 
+  t.test('what is asked while a call is under way goes out together, after it', async t => {
+    const store = await open(t, redis.url, { budget: '10s' })
+    const counter = store.counter({ ...options('sliding-window', 0, { limit: 20 }), id: 'together' })
+    await counter.hit('k', 1)
+    const before = await calls()
+    await redis.send('CLIENT', 'PAUSE', '300')
+    const asked = []
+    for (let i = 0; i < 12; i++) {
+      asked.push(counter.hit('k', 1))
+      await new Promise(setImmediate)
+    }
+    const tallies = await Promise.all(asked)
+    t.same(
+      tallies.map(({ remaining }) => remaining),
+      [18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7],
+      'in the order asked',
+    )
+    t.equal((await calls()) - before, 2)
+
+    async function calls(): Promise<number> {
+      const told = String(await redis.send('INFO', 'commandstats'))
+      return Number(/cmdstat_evalsha:calls=(\d+)/.exec(told)![1])
+    }
+  })
+
+  t.test('what is given up before it went out is not charged', async t => {
+    const store = await open(t, redis.url, { budget: '50ms' })
+    const counter = store.counter({ ...options('sliding-window', 0, { limit: 20 }), id: 'given-up' })
+    await counter.hit('k', 1)
+    await redis.send('CLIENT', 'PAUSE', '300')
+    const first = counter.hit('k', 1)
+    await new Promise(setImmediate)
+    const second = counter.hit('k', 1)
+    t.equal((await first).decider, 'local', 'is under way, and counted when Redis comes to it')
+    t.equal((await second).decider, 'local', 'would have been next')
+    await redis.send('PING')
+    t.equal((await counter.hit('k', 1)).remaining, 17)
+  })
+
   t.test('traces, letter by letter', async t => {
     const clock = { now: 0 }
     const store = await open(t, redis.url, {}, () => clock.now)
