@@ -6,7 +6,7 @@ import { AdminServer } from './admin/admin.ts'
 import type { Config } from './config/document.ts'
 import { type Fault, formatFault } from './config/fault.ts'
 import { faultIn, type Loaded, loadFile } from './config/load.ts'
-import { loadInWorker } from './config/off-thread.ts'
+import { FileChecker } from './config/off-thread.ts'
 import { type Watching, watchFile } from './config/watch.ts'
 import { loadEngine } from './listener/engines.ts'
 import type { Listener, ListenerOptions } from './listener/listener.ts'
@@ -78,6 +78,7 @@ interface Open {
 export class Gateway {
   readonly #options: GatewayOptions
   readonly #log: Log
+  readonly #checker: FileChecker
   #snapshot: Snapshot | null = null
   #shown = '{}'
   #listeners: Open[] = []
@@ -94,6 +95,7 @@ export class Gateway {
   constructor(options: GatewayOptions) {
     this.#options = options
     this.#log = options.log ?? createLog()
+    this.#checker = new FileChecker({ bundled: options.bundled, modules: options.moduleUrls ?? {} })
   }
 
   /** The configuration in force. Throws before `start`. */
@@ -190,8 +192,8 @@ export class Gateway {
   }
 
   async #reloadOnce(): Promise<boolean> {
-    const { file, env = process.env, bundled, plugins, modules = {}, moduleUrls = {} } = this.#options
-    const loaded: Loaded = await loadInWorker(file, { env, bundled, modules: moduleUrls })
+    const { file, env = process.env, plugins, modules = {} } = this.#options
+    const loaded: Loaded = await this.#checker.load(file, env)
     if (loaded.config === null) return this.#rejected(loaded.faults.map(formatFault))
     const held = await this.#heldPorts(loaded.config.listeners)
     if (held.length > 0) return this.#rejected(held.map(formatFault))
@@ -333,6 +335,7 @@ export class Gateway {
 
   async #stop(): Promise<void> {
     this.#watcher?.close()
+    this.#checker.close()
     const snapshot = this.#snapshot
     if (snapshot === null) return
     const drains = this.listeners.map(listener => listener.drain())

@@ -48,6 +48,11 @@ export class Catalog {
     return [...this.bundled.values()]
   }
 
+  /** True once a module beside the YAML file was asked for. */
+  get hasUserModules(): boolean {
+    return this.users.size > 0
+  }
+
   /** The definition behind any name: a bundled one at once, a user's with a promise; undefined when there is none. */
   find(name: string, baseDir: string): PluginDefinition | undefined | Promise<PluginDefinition> {
     return isUserPlugin(name) ? this.loadUser(name, baseDir) : this.bundled.get(name)

@@ -3,15 +3,25 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { pathToFileURL } from 'node:url'
+import type { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { loadFile } from '../../../src/config/load.ts'
-import { loadInWorker } from '../../../src/config/off-thread.ts'
+import { type CheckOptions, FileChecker } from '../../../src/config/off-thread.ts'
 import { Catalog } from '../../../src/pipeline/catalog.ts'
+import { eventually } from '../../support/within.ts'
 
 // Each of these starts threads that read the whole source, on a machine that does other things too.
 t.setTimeout(120_000)
 
 const MINIMAL = 'listeners: [{ name: web, port: 0 }]\nupstreams: { a: { endpoints: ["127.0.0.1:1"] } }\n'
+
+/** One file in a thread that ends with it. */
+async function loadInWorker(file: string, options: CheckOptions & { env: Record<string, string> }) {
+  const checker = new FileChecker(options)
+  const loading = checker.load(file, options.env)
+  checker.close()
+  return loading
+}
 
 /** A folder with a list of bundled plugins in plain JavaScript, and the files of the test. */
 function folder(t: { testdir(files: Record<string, string>): string }, files: Record<string, string>) {
@@ -70,6 +80,47 @@ t.test('a thread that ends, hangs or runs out of memory is a fault', async t => 
   t.match((await loadInWorker(file, { env: {}, bundled: 'file:///gone.mjs' })).faults, [
     { code: 'SLUICE_CONFIG_FILE', message: /the check failed: Cannot find module/ },
   ])
+})
+
+t.test('a thread serves one file after the other, and ends when none comes', async t => {
+  const { file, bundled, dir } = folder(t, {
+    'g.yaml': MINIMAL,
+    'bad.yaml': `${MINIMAL}x: 1\n`,
+    'own.yaml': `${MINIMAL}plugins: [./own.mjs]\n`,
+    'own.mjs':
+      'export default { description: "", options: { safeParse: data => ({ success: true, data }) }, create: () => ({}) }\n',
+    'large.yaml': `${MINIMAL}# ${'x'.repeat(300_000)}\n`,
+  })
+  const started: Worker[] = []
+  const onWorker = (worker: Worker) => void started.push(worker)
+  process.on('worker', onWorker)
+  t.teardown(() => process.off('worker', onWorker))
+  const alive = () => started.filter(({ threadId }) => threadId !== -1).length
+  const checker = new FileChecker({ bundled, linger: 1_000 })
+  t.same((await checker.load(file, {})).faults, [])
+  t.match((await checker.load(join(dir, 'bad.yaml'), {})).faults, [{ line: 3, path: 'x' }])
+  writeFileSync(file, `${MINIMAL}plugins: [gone]\n`)
+  t.match((await checker.load(file, {})).faults, [{ line: 3, path: 'plugins[0]' }])
+  t.equal(started.length, 1, 'one thread for three files')
+  t.same((await checker.load(join(dir, 'own.yaml'), {})).faults, [])
+  t.equal(started.length, 1)
+  t.same((await checker.load(join(dir, 'large.yaml'), {})).faults, [])
+  t.equal(started.length, 2, 'none after a module of a user')
+  t.same((await checker.load(join(dir, 'own.yaml'), {})).faults, [])
+  t.equal(started.length, 3, 'none after a large file')
+  await Promise.all([checker.load(join(dir, 'bad.yaml'), {}), checker.load(join(dir, 'bad.yaml'), {})])
+  t.equal(started.length, 5, 'two at once have one each')
+  await eventually(
+    () => alive() === 0,
+    () => `${alive()} threads go on`,
+  )
+  t.same((await checker.load(join(dir, 'bad.yaml'), {})).faults.length, 1)
+  checker.close()
+  await eventually(
+    () => alive() === 0,
+    () => 'the thread outlives its checker',
+    900,
+  )
 })
 
 t.test('ten thousand routes come over without the loop being held', async t => {
