@@ -1,7 +1,7 @@
 // Who the client is and what the upstream is told of it: X-Forwarded-For, -Proto, -Host, and Via.
 import type { CidrSet } from './cidr.ts'
 import { addressBytes } from './cidr.ts'
-import { dashed, type HeaderList, header, type RequestHead } from './head.ts'
+import { dashed, type HeaderList, type RequestHead } from './head.ts'
 
 /** The name this gateway signs with (RFC 9110 7.6.3). */
 const VIA = '1.1 sluice'
@@ -48,28 +48,18 @@ export function addressKey(address: string): string {
 }
 
 /**
- * Write onto a request's list what the upstream is told of the way here. From an untrusted peer everything it said
- * about that is dropped first; to a trusted one's X-Forwarded-For the peer is appended. Called once an exchange.
- * False when the request bears this gateway's mark so often that it must be going round in a circle.
+ * Take out what an untrusted peer says of the way here, and from anybody the underscore twins of that: whoever reads `_`
+ * as `-` must not find a second one (PITFALLS 7). Called before anything else looks at the head, so that no route and no
+ * plugin believes it either.
  */
-export function addForwarding(head: RequestHead, trusted: CidrSet | null): boolean {
-  const headers = head.headers
+export function dropClaims(head: RequestHead, trusted: CidrSet | null): void {
   const believed = trusted?.has(head.remoteAddress) ?? false
-  let via = ''
-  let chain = ''
+  if (believed && !head.hasUnderscore) return
+  const headers = head.headers
   let kept = 0
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!
-    if (name === 'via') {
-      via += `${headers[i + 1]}, `
-      continue
-    }
-    if (believed && name === 'x-forwarded-for') {
-      chain += `${headers[i + 1]}, `
-      continue
-    }
     if (head.hasUnderscore && name.includes('_')) {
-      // Whoever reads `_` as `-` must not find a second one of these, nor what a client may not say (PITFALLS 7).
       const twin = dashed(name)
       if (isClaim(twin) || FRAMING.has(twin)) continue
     } else if (!believed && isClaim(name)) continue
@@ -81,13 +71,42 @@ export function addForwarding(head: RequestHead, trusted: CidrSet | null): boole
   }
   // Setting a length costs more than the loop.
   if (kept !== headers.length) headers.length = kept
+}
+
+/**
+ * Write onto a request's list what the upstream is told of the way here. What stands there already is a trusted proxy's
+ * or a plugin's: the peer is appended to its X-Forwarded-For, the others stay. Called once an exchange. False when the
+ * request bears this gateway's mark so often that it must be going round in a circle.
+ */
+export function addForwarding(head: RequestHead): boolean {
+  const headers = head.headers
+  let via = ''
+  let chain = ''
+  let proto = false
+  let host = head.host === ''
+  let kept = 0
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]!
+    if (name === 'via') {
+      via += `${headers[i + 1]}, `
+      continue
+    }
+    if (name === 'x-forwarded-for') {
+      chain += `${headers[i + 1]}, `
+      continue
+    }
+    if (name === 'x-forwarded-proto') proto = true
+    else if (name === 'x-forwarded-host') host = true
+    if (kept !== i) {
+      headers[kept] = name
+      headers[kept + 1] = headers[i + 1]!
+    }
+    kept += 2
+  }
+  if (kept !== headers.length) headers.length = kept
   headers.push('x-forwarded-for', chain + head.remoteAddress)
-  if (!believed || header(headers, 'x-forwarded-proto') === undefined) {
-    headers.push('x-forwarded-proto', head.secure ? 'https' : 'http')
-  }
-  if (head.host !== '' && (!believed || header(headers, 'x-forwarded-host') === undefined)) {
-    headers.push('x-forwarded-host', head.host)
-  }
+  if (!proto) headers.push('x-forwarded-proto', head.secure ? 'https' : 'http')
+  if (!host) headers.push('x-forwarded-host', head.host)
   headers.push('via', via + VIA)
   return via === '' || via.split(VIA).length <= MAX_PASSES
 }

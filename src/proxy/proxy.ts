@@ -4,7 +4,7 @@ import { Timer, wheel } from '../clock.ts'
 import { GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Downstream, Receiver } from '../http/downstream.ts'
-import { addForwarding, countForward } from '../http/forwarded.ts'
+import { addForwarding, countForward, dropClaims } from '../http/forwarded.ts'
 import type { Reply, RequestHead } from '../http/head.ts'
 import { normalizePath } from '../http/path.ts'
 import { problem } from '../http/problem.ts'
@@ -62,6 +62,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       return
     }
     head.path = path
+    dropClaims(head, snapshot.trusted)
     const entry = snapshot.table.findEntry(head)
     if (entry === null) {
       const allow = snapshot.table.allow(head)
@@ -136,7 +137,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       else this.answered(x, { status: 204, headers: [], body: null })
       return
     }
-    if (!addForwarding(head, x.snapshot.trusted)) {
+    if (!addForwarding(head)) {
       this.fail(x, new GatewayError('SLUICE_LOOP_DETECTED', 'Via names this gateway too often'))
       return
     }

@@ -66,6 +66,34 @@ t.test('request: what a client names in Connection cannot drop what is set here'
   t.same(seen.all('x-user-id'), ['known'])
 })
 
+t.test('request: what is set of the way here arrives, and what a client claims of it is believed nowhere', async t => {
+  const { ask } = await start(
+    t,
+    {
+      request: {
+        set: { 'x-real-ip': '${client.ip}', 'x-forwarded-user': 'ann', 'x-forwarded-proto': 'https' },
+        add: { 'x-told': '[${header.x-real-ip}${header.x-forwarded-host}${header.forwarded}]' },
+      },
+    },
+    { match: { path: '/*', headers: { 'x-forwarded-proto': 'absent' } } },
+  )
+  const claims = ['X-Real-IP: 6.6.6.6', 'X-Forwarded-User: root', 'X-Forwarded-Host: evil', 'Forwarded: for=6.6.6.6']
+  const { seen } = await ask(
+    '/',
+    ...claims,
+    'X-Forwarded-Proto: http',
+    'X_Real_IP: 6.6.6.6',
+    'X-Forwarded-For: 6.6.6.6',
+  )
+  t.same(seen.all('x-real-ip'), ['127.0.0.1'])
+  t.same(seen.all('x-forwarded-user'), ['ann'])
+  t.same(seen.all('x-forwarded-proto'), ['https'])
+  t.same(seen.all('x-forwarded-host'), ['shop.example'])
+  t.same(seen.all('x-forwarded-for'), ['127.0.0.1'])
+  t.same(seen.all('x-told'), ['[127.0.0.1]'])
+  t.notOk(seen.names.some(name => name.includes('_')))
+})
+
 t.test('response: edits of answers from upstream and of our own', async t => {
   const { upstream, ask } = await start(t, {
     response: { remove: ['server', 'x-powered-by'], set: { 'x-frame-options': 'DENY' }, add: { vary: 'accept' } },

@@ -1,7 +1,8 @@
 // Who the client is behind proxies, what the upstream is told of it, and what a client may not say of itself.
 import t from 'tap'
 import { CidrSet } from '../../../src/http/cidr.ts'
-import { addForwarding, addressKey, addVia, clientAddress } from '../../../src/http/forwarded.ts'
+import { addForwarding, addressKey, addVia, clientAddress, dropClaims } from '../../../src/http/forwarded.ts'
+import type { RequestHead } from '../../../src/http/head.ts'
 import { requestHead } from '../../support/request-head.ts'
 
 const trusted = new CidrSet(['10.0.0.0/8', 'fd00::/8'])
@@ -52,6 +53,12 @@ t.test('keys of addresses', async t => {
   t.equal(addressKey(''), '')
 })
 
+/** The two steps as the proxy takes them. */
+function forward(head: RequestHead, trusted: CidrSet | null): boolean {
+  dropClaims(head, trusted)
+  return addForwarding(head)
+}
+
 t.test('what an untrusted peer says of itself is replaced', async t => {
   const head = from('9.9.9.9', [
     ...['x-forwarded-for', '6.6.6.6', 'accept', '*/*', 'x_forwarded_for', '6.6.6.6', 'x-real-ip', '6.6.6.6'],
@@ -71,7 +78,7 @@ t.test('what an untrusted peer says of itself is replaced', async t => {
       '2',
     ],
   ])
-  t.ok(addForwarding(head, trusted))
+  t.ok(forward(head, trusted))
   t.same(head.headers, [
     ...['accept', '*/*', 'x_other', 'stays', 'x-b', '2', 'x-forwarded-for', '9.9.9.9', 'x-forwarded-proto', 'http'],
     ...['x-forwarded-host', 'api.example', 'via', '1.0 a, 1.1 b, 1.1 sluice'],
@@ -92,7 +99,7 @@ t.test('a trusted proxy is believed and appended to', async t => {
     ],
     ...['forwarded', 'for=1.2.3.4', 'x_forwarded_for', '6.6.6.6'],
   ])
-  t.ok(addForwarding(head, trusted))
+  t.ok(forward(head, trusted))
   t.same(head.headers, [
     ...['x-forwarded-proto', 'https', 'x-forwarded-host', 'shop', 'forwarded', 'for=1.2.3.4'],
     ...['x-forwarded-for', '1.2.3.4, 5.6.7.8, 10.0.0.1', 'via', '1.1 sluice'],
@@ -101,7 +108,7 @@ t.test('a trusted proxy is believed and appended to', async t => {
 
 t.test('what it does not tell is told by us', async t => {
   const head = from('10.0.0.1', [], true)
-  addForwarding(head, trusted)
+  forward(head, trusted)
   t.same(head.headers, [
     'x-forwarded-for',
     '10.0.0.1',
@@ -114,7 +121,7 @@ t.test('what it does not tell is told by us', async t => {
   ])
   const old = from('9.9.9.9', [])
   old.host = ''
-  addForwarding(old, null)
+  forward(old, null)
   t.same(
     old.headers,
     ['x-forwarded-for', '9.9.9.9', 'x-forwarded-proto', 'http', 'via', '1.1 sluice'],
@@ -122,16 +129,28 @@ t.test('what it does not tell is told by us', async t => {
   )
 })
 
+t.test('what a plugin wrote between the two steps stays, whoever the peer is', async t => {
+  const head = from('9.9.9.9', ['x-forwarded-user', 'evil', 'x-real-ip', '6.6.6.6', 'x-forwarded-for', '6.6.6.6'])
+  dropClaims(head, trusted)
+  t.same(head.headers, [])
+  head.headers.push('x-forwarded-user', 'ann', 'x-forwarded-proto', 'https', 'x-real-ip', '9.9.9.9')
+  t.ok(addForwarding(head))
+  t.same(head.headers, [
+    ...['x-forwarded-user', 'ann', 'x-forwarded-proto', 'https', 'x-real-ip', '9.9.9.9'],
+    ...['x-forwarded-for', '9.9.9.9', 'x-forwarded-host', 'api.example', 'via', '1.1 sluice'],
+  ])
+})
+
 t.test('a circle is noticed', async t => {
   const headers: string[] = []
   for (let pass = 1; pass <= 5; pass++) {
     const head = from('9.9.9.9', headers.splice(0))
-    t.ok(addForwarding(head, null), `pass ${pass}`)
+    t.ok(forward(head, null), `pass ${pass}`)
     headers.push('via', head.headers.at(-1)!)
   }
-  t.notOk(addForwarding(from('9.9.9.9', headers), null), 'the sixth time round')
+  t.notOk(forward(from('9.9.9.9', headers), null), 'the sixth time round')
   t.ok(
-    addForwarding(from('9.9.9.9', ['via', '1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e, 1.1 f']), null),
+    forward(from('9.9.9.9', ['via', '1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e, 1.1 f']), null),
     'other proxies do not count',
   )
 })
