@@ -44,19 +44,44 @@ const storeSwitches = new Counter({
   registers: [registry],
 })
 
-const storesUp = new Gauge({
+/** A shared store as its gauges show it. */
+export interface ShownStore {
+  readonly name: string
+  /** False while it, or a server of its cluster, does not answer. */
+  readonly up: boolean
+  /** Gateways that were alive when it was last heard of. */
+  readonly gateways: number
+}
+
+const stores = new Set<ShownStore>()
+
+new Gauge({
   name: 'sluice_store_up',
   help: '1 while a shared store is asked, 0 while it (or a server of its cluster) does not answer.',
   labelNames: ['store'],
   registers: [registry],
+  collect() {
+    this.reset()
+    for (const { name, up } of stores) this.labels(name).set(up ? 1 : 0)
+  },
 })
 
-const storesGateways = new Gauge({
+new Gauge({
   name: 'sluice_store_gateways',
   help: 'Gateways that were alive when a shared store was last heard of.',
   labelNames: ['store'],
   registers: [registry],
+  collect() {
+    this.reset()
+    for (const { name, gateways } of stores) this.labels(name).set(gateways)
+  },
 })
+
+/** Show a store, instead of an older one of its name; returns what ends it. */
+export function showStore(store: ShownStore): () => void {
+  stores.add(store)
+  return () => void stores.delete(store)
+}
 
 /** What each leased counter may admit beyond its limit, by store and counter. */
 const leaseBounds = new Map<
@@ -78,22 +103,6 @@ new Gauge({
 /** A shared store was given up, or is asked again. */
 export function countStoreSwitch(store: string, to: 'down' | 'up'): void {
   storeSwitches.labels(store, to).inc()
-}
-
-/** Show whether a shared store is asked. */
-export function storeUp(store: string, up: boolean): void {
-  storesUp.labels(store).set(up ? 1 : 0)
-}
-
-/** Show how many gateways share a store. */
-export function storeGateways(store: string, gateways: number): void {
-  storesGateways.labels(store).set(gateways)
-}
-
-/** A shared store is no longer part of the configuration. */
-export function forgetStore(store: string): void {
-  storesUp.remove(store)
-  storesGateways.remove(store)
 }
 
 /** Show the bound on what leasing may admit too much; returns what ends it. */

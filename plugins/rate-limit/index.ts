@@ -56,9 +56,11 @@ export default definePlugin({
       },
       onResponse(x) {
         const tally = slot.get(x)
-        if (tally === undefined || tally.decider === 'nobody' || x.response === null) return
+        if (tally === undefined || x.response === null) return
         // Beside what another limit on the way says: both fields are lists.
-        x.response.headers.push('ratelimit-policy', policy, 'ratelimit', standingField(heads, tally))
+        const { headers } = x.response
+        if (tally.decider === 'nobody') headers.push('ratelimit-policy', policy)
+        else headers.push('ratelimit-policy', policy, 'ratelimit', standingField(heads, tally))
       },
       close() {
         counter.close()

@@ -114,14 +114,32 @@ export class Batch {
       for (const decision of this.#decisions) decision.fail(error.message)
       return
     }
-    const numbers = (answer as string).split(' ')
+    const numbers = numbersIn(answer)
+    let due = 0
+    for (const { question } of this.#decisions) due += 1 + 3 * question.count
+    if (numbers === null || numbers.length !== due) {
+      for (const decision of this.#decisions) decision.fail('the answer is no decision')
+      return
+    }
     let at = 0
     for (const decision of this.#decisions) {
       const end = at + 1 + 3 * decision.question.count
-      const part: number[] = []
-      while (at < end) part.push(Number(numbers[at++]))
+      const part = numbers.slice(at, end)
+      at = end
       if (part[0]! < 0) decision.fail('a key holds something that is not a count')
       else decision.succeed(part)
     }
   }
+}
+
+/** The numbers of a script's answer; null for what is no text of numbers: who knows what stands at that address. */
+function numbersIn(answer: unknown): number[] | null {
+  if (typeof answer !== 'string') return null
+  const numbers: number[] = []
+  for (const word of answer.split(' ')) {
+    const number = word === '' ? Number.NaN : Number(word)
+    if (!Number.isFinite(number)) return null
+    numbers.push(number)
+  }
+  return numbers
 }

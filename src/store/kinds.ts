@@ -10,15 +10,20 @@ export function addresses(url: string): string[] {
   return url.split(',').map(address => address.trim())
 }
 
-const ADDRESS = /^rediss?:\/\/[^\s,]+$/
+/** Credentials, host and port; behind them a database at most. What ioredis would read from a query is set here alone. */
+const ADDRESS = /^rediss?:\/\/[^\s,/?#]+(?:\/\d{0,5})?$/
+
+function isAddress(text: string): boolean {
+  return ADDRESS.test(text) && URL.canParse(text)
+}
 
 const redis = z
   .strictObject({
     kind: z.literal('redis').describe('A Redis server, or a Redis Cluster, shared by all gateways.'),
     url: z
       .string()
-      .refine(text => addresses(text).every(address => ADDRESS.test(address) && URL.canParse(address)), {
-        error: 'a redis:// or rediss:// address is due',
+      .refine(text => addresses(text).every(isAddress), {
+        error: 'a redis:// or rediss:// address is due: redis://[user:password@]host[:port][/database]',
       })
       .describe(
         'redis:// or rediss:// (TLS) address, with credentials and database where needed; of a cluster, some nodes with commas between them.',

@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Cluster, Redis } from 'ioredis'
 import type { Log } from '../log.ts'
-import { countStoreSwitch, forgetStore, storeGateways, storeUp } from '../metrics.ts'
+import { countStoreSwitch, type ShownStore, showStore } from '../metrics.ts'
 import { Batch, Decision, Waiting } from './batch.ts'
 import { Circuit, type CircuitOwner } from './circuit.ts'
 import type { Decisions, Question, Settle } from './decision.ts'
@@ -24,7 +24,7 @@ const MAX_BATCH = 64
 const PLAIN_KEY = /^[A-Za-z0-9.:/_-]{1,64}$/
 
 /** See the head of this file. `now` stands in for Redis's clock in tests. */
-export class RedisStore implements CounterStore, CircuitOwner, Decisions {
+export class RedisStore implements CounterStore, CircuitOwner, Decisions, ShownStore {
   readonly name: string
   readonly #options: StoreOptions
   readonly #log: Log
@@ -41,6 +41,11 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
   #calls = 0
   #beat: NodeJS.Timeout | null = null
   #closed = false
+  /** What the last connection suffered from, in the words of the system or the server. */
+  #trouble: string | null = null
+  /** The server refused the database: the connection is ready all the same, and would count in another. */
+  #misplaced = false
+  readonly #hide: () => void
   /** Resolves when the first connection stands or has failed; for a start, which goes on either way. Never rejects. */
   readonly ready: Promise<void>
   /** Gateways that were alive when Redis was last heard of, this one among them. */
@@ -52,7 +57,7 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
     this.#log = log
     this.#now = now
     this.#memory = new MemoryStore(name, now ?? undefined)
-    storeUp(name, true)
+    this.#hide = showStore(this)
     this.ready = this.#connect()
   }
 
@@ -91,7 +96,14 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
     } else client = new Redis(first!, { ...every, ...own, retryStrategy: reconnectAfter })
     this.#client = client
     // Every failure is told of by its circuit; without a listener ioredis prints them.
-    client.on('error', () => {})
+    client.on('error', (error: Error & { command?: { name: string } }) => {
+      this.#trouble = error.message
+      if (error.command?.name === 'select') this.#misplaced = true
+    })
+    client.on('connect', () => {
+      this.#trouble = null
+      this.#misplaced = false
+    })
     const connected = new Promise<void>(done => {
       setTimeout(done, FIRST_CONNECTION).unref()
       for (const event of ['ready', 'error', 'end']) client.once(event, () => done())
@@ -102,6 +114,12 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
     this.#beat = setInterval(() => this.#tick(), BEAT)
     this.#beat.unref()
     await new Promise<void>(done => this.#announce(this.#circuitOf('gateways'), 'gateways', done))
+  }
+
+  /** No server of it is given up. */
+  get up(): boolean {
+    for (const { open } of this.#circuits.values()) if (open) return false
+    return true
   }
 
   counter(options: CounterOptions): Counter {
@@ -152,8 +170,8 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
   /** False, and a failure, without a connection. */
   #connected(circuit: Circuit, tag: string): boolean {
     circuit.tag = tag
-    if (this.#client?.status === 'ready') return true
-    circuit.failed('there is no connection')
+    if (this.#client?.status === 'ready' && !this.#misplaced) return true
+    circuit.failed(this.#trouble ?? 'there is no connection')
     return false
   }
 
@@ -236,7 +254,6 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
     const asked = new Waiting(circuit, answer => {
       if (tag === 'gateways' && typeof answer === 'number') {
         this.gateways = Math.max(1, answer)
-        storeGateways(this.name, this.gateways)
       }
       done()
     })
@@ -258,7 +275,6 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
       gateways: this.gateways,
     })
     countStoreSwitch(this.name, 'down')
-    storeUp(this.name, false)
     // What it has not answered must not count when it comes back. A cluster's other servers keep their connections.
     if (!this.#options.cluster && reason === 'no answer in time') this.#client?.disconnect(true)
   }
@@ -266,13 +282,12 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions {
   closed(circuit: Circuit): void {
     this.#log.info('a store answers again', { store: this.name, ...at(circuit) })
     countStoreSwitch(this.name, 'up')
-    storeUp(this.name, ![...this.#circuits.values()].some(({ open }) => open))
   }
 
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    forgetStore(this.name)
+    this.#hide()
     if (this.#beat !== null) clearInterval(this.#beat)
     for (const circuit of this.#circuits.values()) circuit.close()
     const client = this.#client

@@ -101,8 +101,14 @@ local function decide(first, given, need, want, now, algorithm, at)
     elseif algorithm == 'sliding-log' then
       if grant > 0 then
         local same = redis.call('ZCOUNT', l.key, now, now)
-        for n = same + 1, same + grant do
-          redis.call('ZADD', l.key, now, string.format('%.0f-%d', now, n))
+        -- Many at a time: a call for each unit of a costly request would hold the server for the time of a budget.
+        for n = same + 1, same + grant, 500 do
+          local units = {}
+          for unit = n, math.min(n + 499, same + grant) do
+            units[#units + 1] = now
+            units[#units + 1] = string.format('%.0f-%d', now, unit)
+          end
+          redis.call('ZADD', l.key, unpack(units))
         end
         redis.call('PEXPIRE', l.key, 2 * l.window)
         l.count = l.count + grant

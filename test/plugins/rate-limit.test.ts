@@ -143,8 +143,21 @@ t.test('a claim inside a claim is a key, as it is a header for the upstream', as
 })
 
 t.test('what a cost may look like', async t => {
-  const texts = ['1', '7', '2.5', '0', '-1', '1e9', 'x', '', ' 3', '99999999999999999999', '999999999999', undefined]
-  t.same(texts.map(unitsOf), [1, 7, 3, 1, 1, 1, 1, 1, 1, 1, 1_000_000_000, 1])
+  const texts = [
+    '1',
+    '7',
+    '2.5',
+    '0',
+    '-1',
+    '1e9',
+    'x',
+    '',
+    ' 3',
+    '99999999999999999999',
+    '00000000000000000011',
+    undefined,
+  ]
+  t.same(texts.map(unitsOf), [1, 7, 3, 1, 1, 1, 1, 1, 1, 1_000_000_000, 11, 1])
 })
 
 /** The plugin alone, on a clock that a test moves. */
@@ -292,7 +305,7 @@ t.test('a store is carried over, exchanged and closed by reloads', async t => {
   )
 })
 
-t.test('deny: 503, and no RateLimit', async t => {
+t.test('deny: 503, and of RateLimit what is known', async t => {
   const redis = await startRedis(t)
   const stores = { shared: { kind: 'redis', url: redis.url, onFailure: 'deny' } }
   const { port } = await startGateway(t, config([{ 'rate-limit': { limit: 5, store: 'shared' } }], { stores }))
@@ -301,6 +314,7 @@ t.test('deny: 503, and no RateLimit', async t => {
     const answer = await ask(port)
     t.equal(answer.status, 503)
     t.equal(answer.headers.get('ratelimit'), null)
+    t.equal(answer.headers.get('ratelimit-policy'), '"default";q=5;w=60')
     t.match(await answer.json(), { code: 'SLUICE_STORE_UNAVAILABLE' })
   }
 })

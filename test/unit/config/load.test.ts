@@ -73,10 +73,20 @@ t.test('one wrong value is one fault, at its place', async t => {
       'stores: { s: { kind: rediss, url: "redis://h" } }\n',
       ['3:22 stores.s.kind: the kind of a store is redis (SLUICE_CONFIG_INVALID)'],
     ],
-    [
-      'stores: { s: { kind: redis, url: "http://h" } }\n',
-      ['3:34 stores.s.url: a redis:// or rediss:// address is due (SLUICE_CONFIG_INVALID)'],
-    ],
+    ...[
+      'http://h',
+      'redis://h/abc',
+      'redis://h/-1',
+      'redis://h/1/2',
+      'redis://h?db=1',
+      'redis://',
+      'redis://h/0#x',
+    ].map((url): [string, string[]] => [
+      `stores: { s: { kind: redis, url: "${url}" } }\n`,
+      [
+        '3:34 stores.s.url: a redis:// or rediss:// address is due: redis://[user:password@]host[:port][/database] (SLUICE_CONFIG_INVALID)',
+      ],
+    ]),
     [
       'plugins:\n  - limt: {}\n',
       ['4:5 plugins[0].limt: there is no plugin "limt"; did you mean "limit"? (SLUICE_CONFIG_REFERENCE)'],

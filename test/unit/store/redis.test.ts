@@ -1,12 +1,15 @@
 // Counters in a real Redis: the same decisions as in memory, several gateways on one server, every way in which it fails, a cluster, leases.
 // Over 300 lines because each fault is a story of its own on one kind of server.
+import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
+import net, { type AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { Log } from '../../../src/log.ts'
+import { registry } from '../../../src/metrics.ts'
 import { storeOptions } from '../../../src/store/kinds.ts'
 import { MemoryStore } from '../../../src/store/memory.ts'
 import { RedisStore } from '../../../src/store/redis.ts'
@@ -34,14 +37,14 @@ function options(
   }
 }
 
-/** What stores logged. */
+/** What stores logged, and the fields of that. */
 const lines: string[] = []
-const log: Log = {
-  debug: message => lines.push(message),
-  info: message => lines.push(message),
-  warn: message => lines.push(message),
-  error: message => lines.push(message),
+const told: unknown[] = []
+const note = (message: string, fields: unknown) => {
+  lines.push(message)
+  told.push(fields)
 }
+const log: Log = { debug: note, info: note, warn: note, error: note }
 
 async function open(t: Test, url: string, more: Record<string, unknown> = {}, now: (() => number) | null = null) {
   const store = new RedisStore('shared', storeOptions.parse({ kind: 'redis', url, budget: '1s', ...more }), log, now)
@@ -424,6 +427,85 @@ t.test('Redis is down at the start, and comes later', async t => {
     () => 'it does not come',
     10_000,
   )
+})
+
+t.test('what answers at the address may be no Redis at all', async t => {
+  for (const answer of [':1', '$-1', '*1\r\n:1', '+hello', '$0\r\n', '+1', '+1 x 2 3', '+1 2 3', '+1 2 3 4 5']) {
+    const port = await impostor(t, answer)
+    const store = await open(t, `redis://127.0.0.1:${port}`)
+    const counter = store.counter(options('sliding-window', 0, { limit: 5 }))
+    t.match(await counter.hit('k', 1), { decider: 'local', allowed: true, remaining: 4 }, answer)
+    store.close()
+  }
+  const port = await impostor(t, '+1 4 60000 0')
+  const store = await open(t, `redis://127.0.0.1:${port}`)
+  const counter = store.counter(options('sliding-window', 0, { limit: 5 }))
+  t.match(await counter.hit('k', 1), { decider: 'store', remaining: 4 }, 'the impostor would do')
+})
+
+/** Answers every script with the same. */
+async function impostor(t: Test, answer: string): Promise<number> {
+  const sockets = new Set<net.Socket>()
+  const server = net.createServer(socket => {
+    sockets.add(socket)
+    socket.setEncoding('latin1')
+    socket.on('error', () => {})
+    socket.on('data', (text: string) => {
+      for (const [, name] of text.matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) {
+        if (name!.toLowerCase() === 'info') socket.write('$21\r\nredis_version:7.2.0\r\n\r\n')
+        else socket.write(name!.toLowerCase() === 'evalsha' ? `${answer}\r\n` : '+OK\r\n')
+      }
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return (server.address() as AddressInfo).port
+}
+
+t.test('why there is no connection is said, and no other database is counted in', async t => {
+  const redis = await startRedis(t, '--databases', '2')
+  await redis.send('CONFIG', 'SET', 'requirepass', 'hunter2')
+  const to = (credentials: string, database: string) => `redis://${credentials}127.0.0.1:${redis.port}${database}`
+  for (const [url, reason] of [
+    [to('', ''), /NOAUTH/],
+    [to(':hunter3@', ''), /WRONGPASS/],
+    [to(':hunter2@', '/2'), /DB index/],
+    ['redis://127.0.0.1:1', /ECONNREFUSED/],
+  ] as const) {
+    told.length = 0
+    const store = await open(t, url)
+    const counter = store.counter(options('sliding-window', 0, { limit: 5 }))
+    for (let i = 0; i < 3; i++) t.equal((await counter.hit('k', 1)).decider, 'local')
+    t.match(told, [{ reason }], url)
+    t.notMatch(JSON.stringify(told), 'hunter')
+  }
+  const store = await open(t, to(':hunter2@', '/1'))
+  t.equal((await store.counter(options('sliding-window', 0, { limit: 5 })).hit('k', 1)).decider, 'store')
+})
+
+t.test('a costly request on a long log is no call for each unit', async t => {
+  const redis = await startRedis(t)
+  const store = await open(t, redis.url)
+  const counter = store.counter(options('sliding-log', 0, { limit: 10_000 }))
+  t.match(await counter.hit('k', 4_321), { allowed: true, remaining: 5_679 })
+  t.match(await counter.hit('k', 5_680), { allowed: false })
+  t.match(await counter.hit('k', 5_679), { allowed: true, remaining: 0 })
+  const text = String(await redis.send('INFO', 'commandstats'))
+  t.equal(/cmdstat_zadd:calls=(\d+)/.exec(text)?.[1], String(9 + 12 + 1), 'with the roll of gateways')
+})
+
+t.test('the gauges of a store stay when an older one of its name goes', async t => {
+  const redis = await startRedis(t)
+  const [older, newer] = [await open(t, redis.url), await open(t, redis.url)]
+  const shown = async () => /^sluice_store_up\{store="shared"\} (.)$/m.exec(await registry.metrics())?.[1]
+  older.close()
+  t.equal(await shown(), '1')
+  newer.close()
+  t.equal(await shown(), undefined)
 })
 
 t.test('a cluster of three nodes', async t => {
