@@ -190,6 +190,11 @@ process.on('uncaughtException', error => {
   createLog().error('the gateway crashed', { error: text })
   process.exit(EXIT.crash)
 })
+// A promise that nobody awaits is no reason either: it is mostly a plugin's, and belongs to one request.
+process.on('unhandledRejection', error => {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  createLog().error('a promise was rejected, and nobody awaits it', { error: text })
+})
 // Whoever reads what is printed may be gone: no reason to end.
 process.stdout.on('error', () => {})
 

@@ -172,9 +172,14 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
 
   /** Take a header out of the answer, in the response phase. */
   removeResponseHeader(name: string): void {
-    if (this.response === null) return
-    removeHeader(this.response.headers, name)
-    if (name === 'date') this.response.hasDate = false
+    const { response } = this
+    if (response === null) return
+    removeHeader(response.headers, name)
+    if (name === 'date') response.hasDate = false
+    if (response.bodyLength < 0) {
+      response.removed ??= []
+      response.removed.push(name)
+    }
   }
 }
 

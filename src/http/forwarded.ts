@@ -87,12 +87,13 @@ export function addForwarding(head: RequestHead): boolean {
   let kept = 0
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!
+    // An empty value is an empty list (RFC 9110 5.6.1.1).
     if (name === 'via') {
-      via += `${headers[i + 1]}, `
+      if (headers[i + 1] !== '') via += `${headers[i + 1]}, `
       continue
     }
     if (name === 'x-forwarded-for') {
-      chain += `${headers[i + 1]}, `
+      if (headers[i + 1] !== '') chain += `${headers[i + 1]}, `
       continue
     }
     if (name === 'x-forwarded-proto') proto = true
@@ -108,7 +109,14 @@ export function addForwarding(head: RequestHead): boolean {
   if (!proto) headers.push('x-forwarded-proto', head.secure ? 'https' : 'http')
   if (!host) headers.push('x-forwarded-host', head.host)
   headers.push('via', via + VIA)
-  return via === '' || via.split(VIA).length <= MAX_PASSES
+  return via === '' || passes(via) < MAX_PASSES
+}
+
+/** How often this gateway stands in a Via: as a member, and not within a comment or another's name. */
+function passes(via: string): number {
+  let count = 0
+  for (const member of via.replace(/\((?:[^()\\]|\\.)*\)/g, '').split(',')) if (member.trim() === VIA) count++
+  return count
 }
 
 /**
@@ -144,7 +152,7 @@ export function isClaim(name: string): boolean {
 export function addVia(headers: HeaderList): void {
   for (let i = headers.length - 2; i >= 0; i -= 2) {
     if (headers[i] === 'via') {
-      headers[i + 1] = `${headers[i + 1]}, ${VIA}`
+      headers[i + 1] = headers[i + 1] === '' ? VIA : `${headers[i + 1]}, ${VIA}`
       return
     }
   }

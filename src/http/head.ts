@@ -52,6 +52,8 @@ export interface ResponseHead {
   headers: HeaderList
   /** Length of the body; for HEAD and 304 what the field said, `-1` when unknown. */
   bodyLength: BodyLength
+  /** As of a request. */
+  removed?: string[]
 }
 
 /** An answer made by the gateway itself: by a plugin, a `respond` route or an error. */
@@ -74,10 +76,13 @@ export interface BodySource {
 }
 
 /**
- * What of a request's trailers may go on: nothing that the head says already, or that was taken out of it, in either spelling.
- * Upstreams that merge trailers into the head would believe it (RFC 9110 6.5.1). Null for none.
+ * What of a message's trailers may go on: nothing that the head says already, or that was taken out of it, in either spelling.
+ * Receivers that merge trailers into the head would believe it (RFC 9110 6.5.1). Null for none.
  */
-export function passingTrailers(head: RequestHead, trailers: HeaderList | null): HeaderList | null {
+export function passingTrailers(
+  head: Pick<RequestHead, 'headers' | 'removed'>,
+  trailers: HeaderList | null,
+): HeaderList | null {
   if (trailers === null) return null
   const settled = new Set(head.removed)
   for (let i = 0; i < head.headers.length; i += 2) settled.add(dashed(head.headers[i]!))

@@ -2,6 +2,7 @@
 import { isIPv6 } from 'node:net'
 import { isClaim } from '../http/forwarded.ts'
 import { dashed } from '../http/head.ts'
+import { KNOWN_NAMES } from './known-fields.ts'
 
 /**
  * A Content-Length value: 1*DIGIT and at most 2^53-1 (RFC 9110 8.6); -1 when it is not. Lists, signs, spaces and
@@ -17,6 +18,11 @@ export function parseContentLength(value: string): number {
     number = number * 10 + digit
   }
   return number <= Number.MAX_SAFE_INTEGER ? number : -1
+}
+
+/** True for `chunked` in a list whose other members are empty, which an upstream may send (RFC 9110 5.6.1.2). */
+export function isChunkedList(value: string): boolean {
+  return /^[ \t,]*chunked[ \t,]*$/i.test(value)
 }
 
 /** True for exactly one `chunked`, in any case: the one transfer coding that is accepted (RFC 9112 6.1). */
@@ -114,8 +120,8 @@ export function comparableHost(host: string, usual: number): string {
   return lower.endsWith(`:${usual}`) ? lower.slice(0, lower.lastIndexOf(':')) : lower
 }
 
-// End-to-end fields that Connection may not name to have them dropped (CONFIG.md, Forwarding).
-const PROTECTED = new Set([
+// Framing, routing, authentication, conditions, and what a request is known by.
+const ESSENTIAL = [
   'host',
   'authorization',
   'cookie',
@@ -151,6 +157,29 @@ const PROTECTED = new Set([
   'if-none-match',
   'if-modified-since',
   'if-unmodified-since',
+] // prettier-ignore
+
+// End-to-end fields that Connection may not name to have them dropped (CONFIG.md, Forwarding): those that somebody
+// relies on to arrive. Names that nobody has registered or made known are the sender's own business.
+const END_TO_END = new Set([
+  ...ESSENTIAL,
+  ...KNOWN_NAMES,
+  'baggage',
+  'cf-connecting-ip',
+  'clear-site-data',
+  'content-digest',
+  'cross-origin-embedder-policy',
+  'dpop',
+  'idempotency-key',
+  'last-event-id',
+  'prefer',
+  'preference-applied',
+  'repr-digest',
+  'signature',
+  'signature-input',
+  'true-client-ip',
+  'x-csrf-token',
+  'x-robots-tag',
 ]) // prettier-ignore
 
 function isBlank(code: number): boolean {
@@ -188,7 +217,7 @@ export function readConnection(value: string, into: ConnectionOptions): boolean 
     if (option === 'close') into.close = true
     else if (option === 'keep-alive') into.keepAlive = true
     else if (option === 'upgrade') into.upgrade = true
-    else if (!PROTECTED.has(option)) {
+    else if (!END_TO_END.has(option) && !isClaim(option)) {
       if (into.named === null) into.named = [option]
       else into.named.push(option)
     }
@@ -196,9 +225,9 @@ export function readConnection(value: string, into: ConnectionOptions): boolean 
   return true
 }
 
-// What must not come as a trailer (RFC 9110 6.5.1): framing, routing, authentication, and what a request is known by.
+// What must not come as a trailer (RFC 9110 6.5.1).
 const NO_TRAILER = new Set([
-  ...PROTECTED,
+  ...ESSENTIAL,
   'keep-alive',
   'proxy-connection',
   'connection',

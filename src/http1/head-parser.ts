@@ -8,6 +8,7 @@ import {
   type ConnectionOptions,
   comparableHost,
   isChunked,
+  isChunkedList,
   isHost,
   isTrailerField,
   parseContentLength,
@@ -40,6 +41,9 @@ for (let byte = 0x21; byte < 0x7f; byte++) TARGET_BYTE[byte] = byte === 0x23 ? 0
 
 const TRAILER: ReadonlySet<string> = new Set(['trailer'])
 
+/** A member of TE that is `trailers` and has no weight of 0, which says the contrary (RFC 9110 10.1.4). */
+const TRAILERS = /(?:^|,)[ \t]*trailers[ \t]*(?:;[ \t]*q=(?!0(?:\.0*)?[ \t]*(?:$|,))[^,]*)?(?:$|,)/i
+
 const METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE', 'PATCH', 'OPTIONS']
 
 /**
@@ -62,6 +66,8 @@ export class HeadParser {
   /** Content-Length, or -1 when absent. */
   contentLength = -1
   chunked = false
+  /** An answer's Transfer-Encoding is none that we read: of consequence only where a body follows. */
+  foreignCoding = false
   close = false
   keepAlive = false
   upgrade = false
@@ -295,6 +301,7 @@ export class HeadParser {
     this.headers = headers
     this.contentLength = -1
     this.chunked = false
+    this.foreignCoding = false
     this.close = false
     this.keepAlive = false
     this.upgrade = false
@@ -345,15 +352,18 @@ export class HeadParser {
           if (this.contentLength < 0) return this.#refuse('Content-Length is no number')
           break
         case Field.TransferEncoding:
-          if (++codings > 1 || !isChunked(value)) return this.#refuse('Transfer-Encoding is not exactly one chunked')
-          if (this.#isTabbed(text, k, base)) return this.#refuse('a tab beside a Transfer-Encoding')
+          if (++codings > 1) return this.#refuse('more than one Transfer-Encoding')
+          if (request) {
+            if (!isChunked(value)) return this.#refuse('Transfer-Encoding is not exactly one chunked')
+            if (this.#isTabbed(text, k, base)) return this.#refuse('a tab beside a Transfer-Encoding')
+          } else if (!isChunkedList(value)) this.foreignCoding = true
           this.chunked = true
           break
         case Field.Upgrade:
           upgradeField = true
           break
         case Field.Te:
-          if (/(?:^|[\s,])trailers(?:$|[\s,;])/i.test(value)) this.acceptsTrailers = true
+          if (TRAILERS.test(value)) this.acceptsTrailers = true
           break
         case Field.Trailer:
           this.#hasTrailerField = true

@@ -116,6 +116,20 @@ export class SocketWriter {
     return room && this.#held === 0
   }
 
+  /** Send the FIN behind what is written. */
+  end(): void {
+    // A socket that was told to end can no longer be reset: what waits has to be on its way before.
+    if (this.pending === 0) this.socket.end()
+    else this.socket.write('', 'latin1', error => void (error == null && this.socket.end()))
+  }
+
+  /** Close with a reset, and drop what is not written: `resetAndDestroy` would write that first, and a FIN behind it. */
+  reset(): void {
+    const socket = this.socket as Socket & { resetAndClosing?: boolean }
+    socket.resetAndClosing = true
+    socket.destroy()
+  }
+
   /** Bytes that the kernel has not taken yet. */
   get pending(): number {
     return this.socket.writableLength + (this.#held > 0 && this.#handle !== null ? this.#handle.writeQueueSize : 0)

@@ -225,7 +225,9 @@ export class Connection {
   #parse(): void {
     const next = parser.request(this.#bytes, this.#at, this.#end, this.#limits)
     if (next === INCOMPLETE) {
-      if (this.#phase === Phase.Idle) {
+      // An empty line behind a request begins no other one (RFC 9112 2.2): who waits behind it is idle.
+      const begun = this.#end - this.#at > 2 || this.#bytes[this.#at] !== 13
+      if (begun && this.#phase === Phase.Idle) {
         this.#phase = Phase.Head
         this.#timer.set(this.options.timeouts.requestHeader)
       }
@@ -486,7 +488,7 @@ export class Connection {
   #cut(untilClose: boolean): void {
     if (untilClose) {
       this.#loseBehind()
-      this.socket.resetAndDestroy()
+      this.writer.reset()
     } else this.#finishWriting()
   }
 
@@ -503,7 +505,7 @@ export class Connection {
     this.writeJoined()
     this.#phase = Phase.Closing
     this.#at = this.#end
-    this.socket.end()
+    this.writer.end()
     this.#lastWritten = this.writer.taken
     this.#lingerUntil = wheel.time() + MAX_LINGER
     this.#timer.set(this.writer.pending > 0 ? this.options.timeouts.idle : LINGER_TIME)
@@ -556,8 +558,9 @@ export class Connection {
       this.#current = null
       this.#phase = Phase.Closing
       current.lose()
-      this.socket.destroy()
+      this.#breakOff()
     } else if (!this.#stalled) {
+      this.#probed = false
       this.#lastWritten = this.writer.taken
       this.#timer.set(HALF_CLOSE_GRACE)
     }
@@ -567,8 +570,9 @@ export class Connection {
    * A FIN while the answer is due is a half-close (the client still reads) or the end of the client; TCP tells them
    * apart only when something is sent: a client that is gone answers with RST. So after a grace in which most answers
    * come, an interim response is sent where no answer has begun (RFC 9110 15.2: any client must skip it). Where an
-   * answer without a length is under way and silent, the client is taken to be gone, as a closed event stream looks just
-   * like this; one with a length has an end, and is waited for.
+   * answer without a length is under way, what was written since the FIN has asked already; nothing written, the client
+   * is taken to be gone, as a closed event stream looks just like this. An answer with a length has an end, and is waited
+   * for.
    */
   #probe(current: Http1Downstream): void {
     const taken = this.writer.taken
@@ -585,10 +589,13 @@ export class Connection {
         this.#timer.set(PROBE_ANSWER)
       }
     } else if (current.hasLength) this.#timer.clear()
-    else if (taken === this.#lastWritten) this.socket.destroy()
+    else if (this.#probed) {
+      this.text('')
+      this.#timer.clear()
+    } else if (taken === this.#lastWritten) this.#breakOff()
     else {
-      this.#lastWritten = taken
-      this.#timer.set(HALF_CLOSE_GRACE)
+      this.#probed = true
+      this.#timer.set(PROBE_ANSWER)
     }
   }
 
@@ -596,7 +603,7 @@ export class Connection {
     const current = this.#current
     if (this.#stalled || this.#phase === Phase.Closing) {
       const taken = this.writer.taken
-      if (taken === this.#lastWritten) this.socket.destroy()
+      if (taken === this.#lastWritten) this.#breakOff()
       else {
         this.#lastWritten = taken
         this.#timer.set(this.writer.pending > 0 ? this.options.timeouts.idle : LINGER_TIME)
@@ -638,6 +645,12 @@ export class Connection {
   }
 
   destroy(): void {
-    this.socket.destroy()
+    this.#breakOff()
+  }
+
+  /** Close at once; where that cuts an answer, by a reset: a FIN would be the end of a body without a length (RFC 9112 8). */
+  #breakOff(): void {
+    if (this.#current?.started || this.writer.pending > 0) this.writer.reset()
+    else this.socket.destroy()
   }
 }

@@ -1,7 +1,7 @@
 // One try at one endpoint: takes the upstream's answer and passes it on, with backpressure both ways.
 import type { GatewayError } from '../errors.ts'
 import { addVia } from '../http/forwarded.ts'
-import type { BodySource, HeaderList, ResponseHead } from '../http/head.ts'
+import { type BodySource, type HeaderList, passingTrailers, type ResponseHead } from '../http/head.ts'
 import { type PhaseEnd, type ReportFault, runChunk, runOutcome } from '../pipeline/run.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Call, ResponseSink } from '../upstream/transport/transport.ts'
@@ -182,7 +182,7 @@ export class Attempt implements ResponseSink, Try {
       if (passed.length > 0) x.down.write(passed)
     }
     this.#close()
-    x.down.end(trailers)
+    x.down.end(passingTrailers(x.response!, trailers))
     this.#proxy.finish(x, null)
   }
 

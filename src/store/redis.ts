@@ -1,4 +1,5 @@
 // Counters in Redis, exact over any number of gateways: decisions by script, a bounded wait, and what is done without an answer.
+// Over 300 lines because no other file names ioredis: what is set, and worked around, stands beside its use.
 import { createHash, randomUUID } from 'node:crypto'
 import type { Cluster, Redis } from 'ioredis'
 import type { Log } from '../log.ts'

@@ -208,6 +208,17 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
     })
   }
 
+  if (engine.slowIsTold) {
+    await t.test('an empty line behind a request begins no other one', async t => {
+      const timeouts = { idle: '300ms', requestHeader: '100ms' }
+      const { client } = await chain(t, engine, { listener: { timeouts } })
+      client.send('GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n')
+      t.equal((await client.response()).status, 200)
+      t.equal(await client.closed, 'fin')
+      t.notMatch(client.text, '408')
+    })
+  }
+
   await t.test('a client that sent its FIN still gets its answer', async t => {
     const { up, client, gateway } = await chain(t, engine)
     up.onRequest = request => void request.whole.then(() => setTimeout(() => request.reply('200 OK', 'ok'), 100))
@@ -250,6 +261,48 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
       }
       client.head('GET / HTTP/1.1', 'Host: h.test').end()
       t.equal((await client.response()).text, 'abcd')
+    })
+
+    await t.test('so may one without, once something of it was written behind the FIN', async t => {
+      const { up, client } = await chain(t, engine)
+      up.onRequest = request => {
+        request.peer.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+        setTimeout(() => request.peer.write('1\r\na\r\n'), 50)
+        setTimeout(() => request.peer.write('1\r\nb\r\n0\r\n\r\n'), 1500)
+      }
+      client.head('GET / HTTP/1.1', 'Host: h.test').end()
+      t.equal((await client.response()).text, 'ab')
+      t.equal(await client.closed, 'fin')
+    })
+
+    await t.test('where the end of the connection ends the body, whatever cuts it short is a reset', async t => {
+      const { up, client, gateway } = await chain(t, engine, { listener: { timeouts: { idle: '300ms' } } })
+      up.onRequest = request => request.peer.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n')
+      client.head('GET / HTTP/1.0')
+      await client.until('\r\n\r\na')
+      client.end()
+      t.equal(await client.closed, 'reset', 'a client that is taken to be gone')
+
+      const slow = await gateway.connect()
+      const large = Buffer.alloc(1 << 20, 'x')
+      up.onRequest = request => {
+        request.peer.write('HTTP/1.1 200 OK\r\n\r\n')
+        for (let i = 0; i < 32; i++) request.peer.write(large)
+      }
+      slow.head('GET / HTTP/1.0')
+      await slow.until('\r\n\r\nx')
+      slow.socket.pause()
+      await gateway.quiet()
+      // libuv takes a reset behind what it reads for the end: only a write that fails at once tells.
+      slow.send('x')
+      t.equal(await within(1000, slow.closed, () => 'no reset'), 'reset', 'a client that does not read')
+
+      const last = await gateway.connect()
+      up.onRequest = request => request.peer.write('HTTP/1.1 200 OK\r\n\r\na')
+      last.head('GET / HTTP/1.0')
+      await last.until('\r\n\r\na')
+      gateway.gateway.destroy()
+      t.equal(await last.closed, 'reset', 'the end of the gateway')
     })
 
     await t.test('a long answer to a client that sent its FIN arrives whole', async t => {

@@ -190,11 +190,11 @@ t.test('a port in use: 3, with the listener and what to do', async t => {
   t.equal(admin.out, '')
 })
 
-for (const [how, body] of [
-  ['an exception that nobody caught', "setImmediate(() => { throw new Error('boom') })"],
-  ['a rejection that nobody handled', "Promise.reject(new Error('boom'))"],
+for (const [how, body, crash] of [
+  ['an exception that nobody caught: logged, and exit 4', "setImmediate(() => { throw new Error('boom') })", true],
+  ['a rejection that nobody handled: logged, and no more', "Promise.reject(new Error('boom'))", false],
 ] as const) {
-  t.test(`${how}: logged, and exit 4`, async t => {
+  t.test(how, async t => {
     const folder = t.testdir({
       'crash.mjs': `import { definePlugin, z } from 'sluice'
 export default definePlugin({
@@ -212,8 +212,13 @@ routes: [{ name: all, match: { path: /* }, plugins: [./crash.mjs], respond: { st
     const port = Number(/:(\d+) \(native\)/.exec(process.out)![1])
     const client = await RawClient.connect(t, port)
     client.head('GET / HTTP/1.1', 'Host: a')
-    t.same(await process.exit(), { code: 4, signal: null })
-    const entry = process.log.find(entry => entry.msg.includes('crashed'))
+    if (crash) t.same(await process.exit(), { code: 4, signal: null })
+    else {
+      t.equal((await client.response()).status, 200)
+      client.head('GET / HTTP/1.1', 'Host: a')
+      t.equal((await client.response()).status, 200)
+    }
+    const entry = process.log.find(entry => entry.msg.includes(crash ? 'crashed' : 'rejected'))
     t.match(entry, { level: 50, error: /Error: boom[\s\S]*crash\.mjs/ })
   })
 }

@@ -71,8 +71,8 @@ t.test('request: what is set of the way here arrives, and what a client claims o
     t,
     {
       request: {
-        set: { 'x-real-ip': '${client.ip}', 'x-forwarded-user': 'ann', 'x-forwarded-proto': 'https' },
-        add: { 'x-told': '[${header.x-real-ip}${header.x-forwarded-host}${header.forwarded}]' },
+        set: { 'x-real-ip': `\${client.ip}`, 'x-forwarded-user': 'ann', 'x-forwarded-proto': 'https' },
+        add: { 'x-told': `[\${header.x-real-ip}\${header.x-forwarded-host}\${header.forwarded}]` },
       },
     },
     { match: { path: '/*', headers: { 'x-forwarded-proto': 'absent' } } },

@@ -198,6 +198,9 @@ export class UpstreamConnection {
       this.#left = 0
       // It must not announce a body (RFC 9110 8.6): one may follow, and would answer whoever comes next.
       if (status === 204 && (chunked || contentLength > 0)) this.#keepAlive = false
+    } else if (parser.foreignCoding) {
+      this.#malformed(call, 'Transfer-Encoding is not exactly one chunked')
+      return
     } else if (chunked) {
       this.#body = Body.Chunked
       this.#decoder = new ChunkedDecoder(true)
@@ -235,7 +238,7 @@ export class UpstreamConnection {
       at = decoder.position
       if (event === DATA) this.#pass(call, bytes.subarray(decoder.from, at))
       else if (event === END) {
-        this.#complete(call, decoder.trailers, at === end)
+        this.#complete(call, decoder.trailers, at === end && decoder.sound)
         return
       } else {
         if (event === BROKEN) this.#malformed(call, decoder.reason)

@@ -141,6 +141,16 @@ t.test('what a plugin wrote between the two steps stays, whoever the peer is', a
   ])
 })
 
+t.test('an empty value is an empty list', async t => {
+  const head = from('10.0.0.1', ['x-forwarded-for', '', 'via', ''])
+  t.ok(forward(head, trusted))
+  t.match(head.headers.slice(0, 2), ['x-forwarded-for', '10.0.0.1'])
+  t.same(head.headers.slice(-2), ['via', '1.1 sluice'])
+  const answer = ['via', '']
+  addVia(answer)
+  t.same(answer, ['via', '1.1 sluice'])
+})
+
 t.test('a circle is noticed', async t => {
   const headers: string[] = []
   for (let pass = 1; pass <= 5; pass++) {
@@ -153,6 +163,8 @@ t.test('a circle is noticed', async t => {
     forward(from('9.9.9.9', ['via', '1.1 a, 1.1 b, 1.1 c, 1.1 d, 1.1 e, 1.1 f']), null),
     'other proxies do not count',
   )
+  const names = ['1.1 sluice-a', '1.1 sluice2', '1.1 sluice.example', '1.1 a (1.1 sluice, 1.1 sluice)', '1.1 sluiceway']
+  t.ok(forward(from('9.9.9.9', ['via', [...names, ...names].join(', ')]), null), 'nor what only looks like us')
 })
 
 t.test("an answer's Via", async t => {

@@ -109,6 +109,12 @@ t.test('Connection', async t => {
     'Origin',
     'X-Api-Key',
     'If-None-Match',
+    'Location',
+    'WWW-Authenticate',
+    'Strict-Transport-Security',
+    'Traceparent',
+    'Idempotency-Key',
+    'X-Forwarded-Prefix',
   ]) {
     t.same(read(name), none, `${name} is not for Connection to take away`)
   }

@@ -81,7 +81,10 @@ const accepted: [text: string, differs: Partial<typeof PLAIN>][] = [
   ['GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n', {}],
   ['GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\n\r\n', {}],
   ['GET / HTTP/1.1\r\nHost: h\r\nTE: gzip, Trailers;q=1\r\n\r\n', { acceptsTrailers: true }],
+  ['GET / HTTP/1.1\r\nHost: h\r\nTE: trailers , gzip\r\n\r\n', { acceptsTrailers: true }],
   ['GET / HTTP/1.1\r\nHost: h\r\nTE: xtrailers\r\n\r\n', {}],
+  ['GET / HTTP/1.1\r\nHost: h\r\nTE: trailers;q=0, gzip\r\n\r\n', {}],
+  ['GET / HTTP/1.1\r\nHost: h\r\nTE: trailers; q=0.00\r\n\r\n', {}],
   ['GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\n\r\n', { expectContinue: true }],
   ['GET / HTTP/1.1\r\nHost: h\r\nExpect:\r\n\r\n', {}],
   [
