@@ -101,7 +101,13 @@ export const wrkDriver: Driver = async order => {
     if (result === null) throw new Error(`wrk printed no result:\n${stdout}`)
     const [, total, failed, microseconds, p50, p99] = result.map(Number) as number[]
     // One lost connection counts as several errors.
-    return { ok: Math.max(0, total! - failed!), failed: failed!, seconds: microseconds! / 1e6, p50: p50! / 1000, p99: p99! / 1000 }
+    return {
+      ok: Math.max(0, total! - failed!),
+      failed: failed!,
+      seconds: microseconds! / 1e6,
+      p50: p50! / 1000,
+      p99: p99! / 1000,
+    }
   } finally {
     fs.rmSync(folder, { recursive: true })
   }
