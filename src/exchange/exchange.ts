@@ -118,7 +118,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     return header(this.head.headers, name)
   }
 
-  /** Replace a request header before it goes upstream; its underscore twin goes too (PITFALLS 7). Throws on CR, LF and the like. */
+  /** Replace a request header before it goes upstream; its twins go too (PITFALLS 7). Throws on CR, LF and the like. */
   setRequestHeader(name: string, value: string): void {
     const good = checked(name, value)
     this.removeRequestHeader(name)
@@ -130,20 +130,19 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     this.#push(this.head.headers, name, checked(name, value))
   }
 
-  /** Take a header out of the request, with its underscore twins. */
+  /** Take a header out of the request, with its twins: names that differ in `_` and `-` alone (PITFALLS 7). */
   removeRequestHeader(name: string): void {
     const { head } = this
     const headers = head.headers
+    const plain = dashed(name)
     removeHeader(headers, name)
     // Only a body without a length can end with trailers.
     if (head.bodyLength < 0) {
       head.removed ??= []
-      head.removed.push(name)
+      head.removed.push(plain)
     }
-    if (!head.hasUnderscore) return
-    for (let i = headers.length - 2; i >= 0; i -= 2) {
-      if (headers[i]!.includes('_') && dashed(headers[i]!) === name) headers.splice(i, 2)
-    }
+    if (!head.hasUnderscore && plain === name) return
+    for (let i = headers.length - 2; i >= 0; i -= 2) if (dashed(headers[i]!) === plain) headers.splice(i, 2)
   }
 
   #push(list: HeaderList, name: string, good: string): void {

@@ -40,7 +40,7 @@ export interface RequestHead {
   hasUnderscore: boolean
   /** True when the client sent `TE: trailers`. */
   acceptsTrailers: boolean
-  /** Names that were taken out on the way and must not come back as trailers; absent where none can. */
+  /** Names, with dashes, that were taken out on the way and must not come back as trailers; absent where none can. */
   removed?: string[]
 }
 

@@ -347,6 +347,22 @@ t.test('claims as headers, never the client’s own', async t => {
   }
 })
 
+t.test('a header named with underscores leaves no twin of the client’s', async t => {
+  const folder = t.testdir({ 'k.json': JSON.stringify({ keys: [es256.jwk] }) })
+  const c = await chain(t, {
+    issuers: [{ jwksFile: join(folder, 'k.json') }],
+    forward: { claims: { sub: 'x_user_id' } },
+  })
+  const names = ['X-User-Id', 'X-User_Id', 'x_user-id', 'x_user_id']
+  for (const spoof of [names, names.slice(0, 1)]) {
+    const request = (await seen(c, [...spoof.map(name => `${name}: admin`), ...bearer(token(es256, { sub: 'ann' }))]))!
+    t.same(
+      request.fields.filter(([name]) => /user.id/i.test(name)),
+      [['x_user_id', 'ann']],
+    )
+  }
+})
+
 t.test('optional', async t => {
   const folder = t.testdir({ 'k.json': JSON.stringify({ keys: [es256.jwk] }) })
   const c = await chain(t, {

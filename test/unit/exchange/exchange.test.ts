@@ -3,6 +3,7 @@ import t from 'tap'
 import { uuidV7 } from '../../../src/exchange/exchange.ts'
 import { Slot } from '../../../src/exchange/slot.ts'
 import { CidrSet } from '../../../src/http/cidr.ts'
+import { passingTrailers } from '../../../src/http/head.ts'
 import { createLog } from '../../../src/log.ts'
 import { BALANCERS } from '../../../src/upstream/balance/algorithms.ts'
 import { Upstream } from '../../../src/upstream/upstream.ts'
@@ -26,6 +27,20 @@ t.test('request headers', async t => {
   t.same(x.head.headers, ['b', '2', 'x-user-id', 'ann', 'b', '4'])
   x.removeRequestHeader('nothing')
   t.same(x.head.headers, ['b', '2', 'x-user-id', 'ann', 'b', '4'])
+})
+
+t.test('twins go in whatever spelling they are named', async t => {
+  for (const name of ['x-user-id', 'x_user_id', 'x-user_id']) {
+    const spellings = ['x-user-id', 'x_user_id', 'x-user_id', 'x_user-id'].flatMap(twin => [twin, 'evil'])
+    const x = withHeaders(['x-user', '1', ...spellings])
+    x.setRequestHeader(name, 'ann')
+    t.same(x.head.headers, ['x-user', '1', name, 'ann'])
+    const plain = withHeaders(['x-user-id', 'evil', 'x-user', '1'])
+    plain.head.bodyLength = -1
+    plain.removeRequestHeader(name)
+    t.same(plain.head.headers, ['x-user', '1'], 'also where no name in the head has an underscore')
+    t.same(passingTrailers(plain.head, ['x-user-id', 'evil', 'x_user_id', 'evil', 'x-b', '1']), ['x-b', '1'])
+  }
 })
 
 t.test('answer headers', async t => {
