@@ -9,7 +9,6 @@ export {
   compileAttribute,
   compileCondition,
   compileKey,
-  compileTemplate,
   type Predicate,
 } from './exchange/attribute.ts'
 export { type ClaimReader, compileClaim } from './exchange/claim.ts'
@@ -17,9 +16,11 @@ export type { Exchange } from './exchange/exchange.ts'
 export { uuidV7 } from './exchange/exchange.ts'
 export { problemReply } from './exchange/problem.ts'
 export type { Slot } from './exchange/slot.ts'
+export { compileTemplate } from './exchange/template.ts'
 export { avalanche, murmur3 } from './hash.ts'
 export { CidrSet, parseCidr } from './http/cidr.ts'
 export { cookieValues } from './http/cookie.ts'
+export { fieldText } from './http/field-text.ts'
 export {
   GATEWAY_FIELDS,
   type HeaderList,

@@ -6,7 +6,6 @@ import {
   type Exchange,
   fieldName,
   GATEWAY_FIELDS,
-  isFieldValue,
   PluginOptionsError,
   z,
 } from '../../src/plugin-api.ts'
@@ -39,24 +38,22 @@ interface Edit {
   readonly value: (x: Exchange) => string
 }
 
+/** What no field's value may hold; the tab may stand in one (RFC 9110 5.5). */
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
+
 function compile(side: 'request' | 'response', kind: 'set' | 'add', given: Edits): Edit[] {
   return Object.entries(given[kind]).map(([name, text]) => {
     const path = [side, kind, name]
     if (GATEWAY_FIELDS.has(name)) throw new PluginOptionsError(`${name} is set by the gateway itself`, path)
-    if (!isFieldValue(text)) throw new PluginOptionsError('a header value must not hold control characters', path)
+    if (CONTROL.test(text)) throw new PluginOptionsError('a header value must not hold control characters', path)
     try {
-      const template = compileTemplate(text)
-      // An attribute comes from the client: what no field may hold becomes a space (RFC 9110 5.5).
-      return { name, value: x => clean(template(x)) }
+      return { name, value: compileTemplate(text) }
     } catch (error) {
-      if (error instanceof AttributeError) throw new PluginOptionsError(error.message, path)
-      throw error
+      if (!(error instanceof AttributeError)) throw error
+      // Two dollars make one before plugins see the text (docs/configuration.md): a literal one takes three.
+      throw new PluginOptionsError(`${error.message}; write \`$$$\{\` for a literal \`$\{\``, path)
     }
   })
-}
-
-function clean(value: string): string {
-  return isFieldValue(value) ? value : value.replace(/[^\t\x20-\x7e\x80-\xff]/g, ' ')
 }
 
 function checkRemovals(side: 'request' | 'response', given: Edits): readonly string[] {

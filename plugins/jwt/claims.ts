@@ -1,16 +1,19 @@
 // What a token says, held to time, audience and what a route asks for, and made into headers for the upstream.
-import { type ClaimReader, compileClaim } from '../../src/plugin-api.ts'
+import { type ClaimReader, compileClaim, fieldText } from '../../src/plugin-api.ts'
 import type { JsonObject } from './json-object.ts'
 
-/** Numbers past this are no dates, and no longer exact. */
-const LATEST = Number.MAX_SAFE_INTEGER
+/** False for what holds, at any depth, a number that others were rounded to when it was read: it may be another tenant's. */
+export function isExact(value: unknown): boolean {
+  if (typeof value === 'number') return Math.abs(value) <= Number.MAX_SAFE_INTEGER
+  return typeof value !== 'object' || value === null || Object.values(value).every(isExact)
+}
 
 /**
  * A time that a claim names: whole seconds. RFC 7519 2 would allow parts of one; no issuer of note writes them, and two
  * readers that round differently disagree on whether a token is good.
  */
 function isDate(value: unknown): value is number {
-  return Number.isInteger(value) && Math.abs(value as number) <= LATEST
+  return Number.isSafeInteger(value)
 }
 
 /** What is wrong with the times of a token, as told to its bearer; null when nothing is. `now` and `leeway` in milliseconds. */
@@ -82,11 +85,8 @@ export function forwardedHeaders(claims: JsonObject, forwards: readonly Forward[
 
 /** Text, numbers and booleans as they are, in UTF-8; lists and objects as JSON without letters beyond ASCII. */
 function headerText(value: unknown): string | null {
-  if (typeof value === 'object') return JSON.stringify(value).replace(/[\x7f-\uffff]/g, escaped)
-  const text = String(value)
-  // Blanks at the ends are no part of a field's value (RFC 9110 5.5): " admin" would arrive as "admin".
-  if (/[\x00-\x1f\x7f]|\p{Surrogate}|^ | $/u.test(text)) return null
-  return /^[\x20-\x7e]*$/.test(text) ? text : Buffer.from(text, 'utf8').toString('latin1')
+  if (!isExact(value)) return null
+  return typeof value === 'object' ? JSON.stringify(value).replace(/[\x7f-\uffff]/g, escaped) : fieldText(String(value))
 }
 
 function escaped(letter: string): string {

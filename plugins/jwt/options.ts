@@ -1,5 +1,6 @@
 // The options of jwt, and what of them can be judged without reading a file.
 import { duration, fieldName, GATEWAY_FIELDS, z } from '../../src/plugin-api.ts'
+import { isExact } from './claims.ts'
 import { ALGORITHMS, type Algorithm, isSymmetric, secretBytes } from './keys.ts'
 import { SOURCE } from './token-source.ts'
 
@@ -127,6 +128,13 @@ export const options = z
         claims: z
           .record(z.string().min(1), z.union([wanted, z.array(wanted).min(1)]))
           .default({})
+          .superRefine((claims, context) => {
+            for (const [claim, values] of Object.entries(claims)) {
+              const complain = (message: string) => context.addIssue({ code: 'custom', message, path: [claim] })
+              if (claim === '[]') complain('a claim is due before []')
+              if (!isExact(values)) complain('a number past 9007199254740991 (2^53-1) is not exact; no claim fits it')
+            }
+          })
           .describe('Claim to value or values; 403 where one does not fit. `name[]`: the list, or words, hold one.'),
       })
       .prefault({})

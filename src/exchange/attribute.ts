@@ -1,4 +1,4 @@
-// Attributes: what a key, a hash, a condition or a template may name of an exchange, compiled at load.
+// Attributes: what a key, a hash, a condition or a template may name of an exchange; keys and conditions compiled at load.
 import { CidrSet, parseCidr } from '../http/cidr.ts'
 import { cookieValue } from '../http/cookie.ts'
 import { addressKey } from '../http/forwarded.ts'
@@ -58,11 +58,10 @@ export function compileAttribute(text: string, exact = false): Attribute {
   }
 }
 
-/** Lists and objects have no one text. */
+/** Lists and objects have no one text, and a number that was rounded when it was read has another's. */
 function textOf(claim: unknown): string | undefined {
-  return typeof claim === 'string' || typeof claim === 'number' || typeof claim === 'boolean'
-    ? String(claim)
-    : undefined
+  if (typeof claim === 'string' || typeof claim === 'boolean') return String(claim)
+  return typeof claim === 'number' && Math.abs(claim) <= Number.MAX_SAFE_INTEGER ? String(claim) : undefined
 }
 
 /** What every exchange has: these never fall back. */
@@ -103,18 +102,6 @@ function joined(parts: readonly Attribute[]): (x: Exchange) => string {
       }
     }
     return key
-  }
-}
-
-/** Compile a text with `${attribute}` in it; a missing attribute becomes nothing. Throws AttributeError. */
-export function compileTemplate(text: string): (x: Exchange) => string {
-  const pieces = text.split(/\$\{([^}]*)\}/)
-  if (pieces.length === 1) return () => text
-  const parts = pieces.map((piece, i) => (i % 2 === 0 ? piece : compileAttribute(piece, true)))
-  return x => {
-    let out = ''
-    for (const part of parts) out += typeof part === 'string' ? part : (part(x) ?? '')
-    return out
   }
 }
 

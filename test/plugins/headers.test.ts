@@ -6,6 +6,7 @@ import { loadText } from '../../src/config/load.ts'
 import { Catalog } from '../../src/pipeline/catalog.ts'
 import { configText, startGateway } from '../support/gateway.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
+import { compact, standard } from '../support/tokens.ts'
 
 async function start(t: Test, options: Record<string, unknown>, route: Record<string, unknown> = {}) {
   const upstream = await RawUpstream.start(t)
@@ -163,6 +164,37 @@ t.test('values may name attributes; a missing one is nothing, and none can break
   t.equal(none.seen.get('x-header-x-a'), '<>')
 })
 
+t.test('an identity arrives as it is or not at all', async t => {
+  const upstream = await RawUpstream.start(t)
+  const secret = 's'.repeat(32)
+  const set = { 'x-user': `\${jwt.sub}`, 'x-consumer': `\${consumer}`, 'x-name': `é \${query.name}` }
+  const gateway = await startGateway(t, {
+    up: { endpoints: [upstream.address] },
+    plugins: [{ jwt: { issuers: [{ secret }] } }, { headers: { request: { set } } }],
+  })
+  const client = await gateway.connect()
+  const told = async (sub: unknown) => {
+    const text = compact({ alg: 'HS256' }, { ...standard(), sub }, 'HS256', Buffer.from(secret))
+    const fields = ['Host: h', `Authorization: Bearer ${text}`, 'X-User: admin']
+    const { status } = await client.head('GET /?name=%E6%97%A5 HTTP/1.1', ...fields).response()
+    t.equal(status, 200)
+    const seen = upstream.requests.at(-1)!
+    t.equal(Buffer.from(seen.get('x-name'), 'latin1').toString(), 'é 日')
+    return ['x-user', 'x-consumer'].flatMap(name =>
+      seen.all(name).map(value => Buffer.from(value, 'latin1').toString()),
+    )
+  }
+  for (const sub of ['admin', 'admin日', '日', '国']) t.same(await told(sub), [sub, sub])
+  for (const sub of ['admin\n', ' admin', 'admin\t']) t.same(await told(sub), ['', ''], JSON.stringify(sub))
+  t.same(await told(2 ** 53 - 1), ['9007199254740991', ''])
+  t.same(await told(2 ** 53), ['', ''], 'a number that others are rounded to is nobody')
+})
+
+t.test('a literal ${ takes three dollars in the YAML', async t => {
+  const { ask } = await start(t, { request: { set: { 'x-a': `$$\${client.ip} is \${client.ip}` } } })
+  t.equal((await ask('/')).seen.get('x-a'), `\${client.ip} is 127.0.0.1`)
+})
+
 t.test('what no edit may touch, and what is no attribute, are faults with their place', async t => {
   const faults = async (options: Record<string, unknown>) => {
     const text = configText({ up: { endpoints: ['127.0.0.1:1'] }, plugins: [{ headers: options }] })
@@ -192,7 +224,9 @@ t.test('what no edit may touch, and what is no attribute, are faults with their 
       ])
     }
   }
-  t.match(await faults({ request: { set: { 'x-a': '${client.port}' } } }), [/request\.set\.x-a: .*client\.port/])
+  t.match(await faults({ request: { set: { 'x-a': '${client.port}' } } }), [
+    /request\.set\.x-a: .*client\.port.*; write `\$\$\$\{` for a literal `\$\{`/,
+  ])
   t.match(await faults({ request: { set: { 'x-a': 'a\nb' } } }), [/request\.set\.x-a: .*control/])
   t.match(await faults({ request: { set: { 'x a': 'b' } } }), [/request\.set/])
   t.match(await faults({ request: { sets: {} } }), [/request\.sets: .*did you mean "set"/])

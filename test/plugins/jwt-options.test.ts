@@ -139,6 +139,11 @@ t.test('faults', async t => {
   await fails(`${good}, forward: { claims: { sub: x-user, email: X_User } }`, 'two claims have one header')
   await fails(`${good}, forward: { token: drop }`, 'token')
   await fails(`${good}, require: { claims: { role: [] } }`, 'role')
+  for (const number of ['9007199254740993', '-9007199254740992', '[1, 1e20]'])
+    await fails(`${good}, require: { claims: { tenant: ${number} } }`, /4:62 .*claims\.tenant: .*is not exact/)
+  t.match(await faults(`${good}, require: { claims: { tenant: 1e400 } }`), [/claims\.tenant/])
+  t.same(await faults(`${good}, require: { claims: { tenant: [9007199254740991, 0.5] } }`), [])
+  await fails(`${good}, require: { claims: { "[]": x } }`, /claims\["\[\]"\]: a claim is due before \[\]/)
   await fails(`${good}, typs: [JWT]`, 'typs')
   await fails(
     `issuers: [ { issuer: a, key: ec.pem, none: 1 }, { secret: short } ], leeway: 1`,

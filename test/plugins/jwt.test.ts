@@ -345,6 +345,13 @@ t.test('claims as headers, never the client’s own', async t => {
   for (const sub of ['a\r\nx-admin: 1', 'a\nb', 'a\0', ' admin', 'admin ', '\u007f', '\ud800', '\t']) {
     t.equal((await ask(c, bearer(token(es256, { sub })))).status, 401, JSON.stringify(sub))
   }
+  const number = (level: string) => {
+    const payload = JSON.stringify({ ...standard(), level: 0 }).replace('"level":0', `"level":${level}`)
+    return bearer(compact({ alg: 'ES256' }, payload, 'ES256', es256.privateKey))
+  }
+  t.equal((await seen(c, number('9007199254740991')))!.get('x-level'), '9007199254740991')
+  for (const level of ['9007199254740992', '-9007199254740993', '12345678901234567891', '1e400', '{"n":[1e16]}'])
+    t.equal((await ask(c, number(level))).status, 401, `${level} may stand for another, rounded`)
 })
 
 t.test('a header named with underscores leaves no twin of the client’s', async t => {

@@ -1,12 +1,6 @@
-// Attributes, keys, templates and conditions over an exchange.
+// Attributes, keys and conditions over an exchange.
 import t from 'tap'
-import {
-  AttributeError,
-  compileAttribute,
-  compileCondition,
-  compileKey,
-  compileTemplate,
-} from '../../../src/exchange/attribute.ts'
+import { AttributeError, compileAttribute, compileCondition, compileKey } from '../../../src/exchange/attribute.ts'
 import { exchange } from '../../support/exchange.ts'
 import { requestHead } from '../../support/request-head.ts'
 
@@ -17,6 +11,7 @@ const x = exchange(
 )
 x.claims = {
   ...{ sub: 'ann', level: 3, admin: true, roles: ['a'], none: null },
+  ...{ half: 0.5, last: -(2 ** 53) + 1, rounded: 2 ** 53, huge: Number.POSITIVE_INFINITY },
   ...{ org: { id: 7, unit: { name: 'x' }, 'a.b': 'dots' }, 'org.id.exact': 'named', 'https://id.test/team': 'red' },
 }
 x.consumer = 'acme'
@@ -44,6 +39,10 @@ t.test('attributes', async t => {
     ['jwt.sub', 'ann'],
     ['jwt.level', '3'],
     ['jwt.admin', 'true'],
+    ['jwt.half', '0.5'],
+    ['jwt.last', '-9007199254740991'],
+    ['jwt.rounded', undefined],
+    ['jwt.huge', undefined],
     ['jwt.roles', undefined],
     ['jwt.none', undefined],
     ['jwt.toString', undefined],
@@ -93,19 +92,6 @@ t.test('keys', async t => {
   t.throws(() => compileKey('client.ip+nothing'), AttributeError)
   t.throws(() => compileKey(''), AttributeError)
   t.throws(() => compileKey('path+'), AttributeError)
-})
-
-/** `${name}`, as it stands in a configuration. */
-const hole = (name: string) => `$\{${name}}`
-
-t.test('templates', async t => {
-  t.equal(compileTemplate('plain $x {y}')(x), 'plain $x {y}')
-  t.equal(compileTemplate(`${hole('method')} ${hole('path')}!`)(x), 'GET /a/b!')
-  t.equal(compileTemplate(`[${hole('header.x-none')}]`)(x), '[]', 'a missing attribute is nothing')
-  t.equal(compileTemplate(hole('client.ip'))(six), '2001:db8:1:2:3:4:5:6', 'the address as it is')
-  t.equal(compileTemplate('${path')(x), '${path')
-  t.throws(() => compileTemplate(hole('nothing')), AttributeError)
-  t.throws(() => compileTemplate(hole('')), AttributeError)
 })
 
 t.test('conditions', async t => {
