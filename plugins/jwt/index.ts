@@ -59,8 +59,9 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
     clock,
   })
 
-  /** Headers that only the gateway may set: the client's own go first, also where it turns out to be anonymous. */
+  /** Take out what must not reach the upstream from the client, known or anonymous: tokens, and headers only set here. */
   function disown(x: Exchange): void {
+    if (strip) for (const source of from) source.strip(x)
     for (let i = 0; i < forwards.length; i++) x.removeRequestHeader(forwards[i]!.header)
   }
 
@@ -71,7 +72,6 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
     }
     x.claims = claims
     if (consumer !== null) x.consumer = consumer
-    if (strip) for (const source of from) source.strip(x)
     disown(x)
     for (let i = 0; i < headers.length; i++) x.head.headers.push(headers[i]!)
     return undefined
@@ -83,14 +83,13 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
     return refusal(x, refused)
   }
 
-  /** `text` is what the token came in, and what it is remembered by. */
-  function verify(x: Exchange, text: string, token: string): Reply | Promise<Reply | undefined> {
+  function verify(x: Exchange, token: string): Reply | Promise<Reply | undefined> {
     const result = verifier.verify(token)
     if (!(result instanceof Promise)) return refuse(x, result)
     return result.then(outcome => {
       if ('refused' in outcome) return refuse(x, outcome)
       count.verified()
-      if (clock.now() < outcome.until) cache.set(text, outcome)
+      if (clock.now() < outcome.until) cache.set(token, outcome)
       return admit(x, outcome)
     })
   }
@@ -101,12 +100,12 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
       for (let i = 0; i < from.length; i++) {
         const source = from[i]!
         const text = source.read(x)
-        if (text === undefined) continue
-        const known = cache.get(text, clock.now())
-        if (known !== null) return admit(x, known)
+        if (text === undefined || text === '') continue
         if (text === SEVERAL) return refuse(x, TWO_TOKENS)
         const token = source.tokenIn(text)
-        if (token !== null) return verify(x, text, token)
+        if (token === null) continue
+        const known = cache.get(token, clock.now())
+        return known === null ? verify(x, token) : admit(x, known)
       }
       if (!optional) {
         count.missing()

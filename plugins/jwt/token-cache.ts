@@ -39,7 +39,7 @@ export class TokenCache {
     return this.#entries.size
   }
 
-  /** What is known of this text at `now` (milliseconds since the epoch), or null. */
+  /** What is known of this token at `now` (milliseconds since the epoch), or null. */
   get(text: string, now: number): Verified | null {
     const entry = this.#entries.get(text.slice(-TAIL))
     if (entry === undefined || entry.text !== text) return null
@@ -52,7 +52,7 @@ export class TokenCache {
     return verified
   }
 
-  /** Remember a token by the text that it came in. */
+  /** Remember a token by its text. */
   set(text: string, verified: Verified): void {
     if (this.#limit === 0) return
     // The given text may be a slice of a whole request's head, which would be kept alive with it.

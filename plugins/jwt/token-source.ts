@@ -4,11 +4,13 @@ import { cookieValues, type Exchange, queryValues, withoutParameter } from '../.
 /** What `read` gives where a source holds more than one token: no text that a request can hold. */
 export const SEVERAL = '\u0000'
 
+const SPACE = 0x20
+
 /** One place of a request that may hold a token. */
 export interface TokenSource {
-  /** The text there, which `tokenIn` reads; undefined without one, SEVERAL where it is ambiguous. */
+  /** The text there, which `tokenIn` reads; undefined or '' without one, SEVERAL where it is ambiguous. */
   read(x: Exchange): string | undefined
-  /** The token of such a text; `''` where a token was meant and none is there, null where something else is meant. */
+  /** The token of such a text; `''` where one was meant and none is there, null where something else is meant. */
   tokenIn(text: string): string | null
   /** Take every token there out of the request before it goes upstream; credentials of another kind stay. */
   strip(x: Exchange): void
@@ -46,9 +48,12 @@ function headerSource(name: string): TokenSource {
       return found
     },
     tokenIn(text) {
-      if (!/^bearer/i.test(text)) return scheme ? null : text
+      // The usual spelling first: this is asked of every request, also of those whose token is remembered.
+      if (text.startsWith('Bearer ') && text.charCodeAt(7) !== SPACE) return text.slice(7)
+      const found = /^bearer( *)/i.exec(text)
+      if (found === null) return scheme ? null : text
       // RFC 9110 11.4: one or more spaces. "Bearer" alone, or grown together with something, was meant as a token.
-      return /^bearer +(.*)$/i.exec(text)?.[1] ?? ''
+      return found[1] === '' ? '' : text.slice(found[0].length)
     },
     strip: scheme ? stripTokens : x => x.removeRequestHeader(name),
   }

@@ -8,6 +8,8 @@ import { TokenCache, type Verified } from '../../plugins/jwt/token-cache.ts'
 import type { PluginContext } from '../../src/plugin-api.ts'
 import { exchange } from '../support/exchange.ts'
 import { FakeClock } from '../support/fake-clock.ts'
+import { startGateway } from '../support/gateway.ts'
+import { RawUpstream } from '../support/raw-upstream.ts'
 import { requestHead } from '../support/request-head.ts'
 import { compact, standard } from '../support/tokens.ts'
 
@@ -121,4 +123,35 @@ t.test('a hit is at once, a miss is a promise', async t => {
   })
   t.same(events, ['verified'], 'one signature was checked')
   t.ok(plugin.onRequest!(exchange(requestHead('GET', 'h', '/', []))), 'a refusal is at once too')
+})
+
+t.test('a remembered token counts only where it would count unremembered', async t => {
+  const up = await RawUpstream.start(t)
+  const secret = 's'.repeat(32)
+  const text = compact({ alg: 'HS256' }, standard(), 'HS256', Buffer.from(secret))
+  const from = ['header.x-token', 'cookie.token', 'query.token', 'header.authorization']
+  const requests: [string, number, target?: string][] = [
+    [`Authorization: ${text}`, 401],
+    [`X-Token: ${text}`, 200],
+    [`X-Token: bearer  ${text}`, 200],
+    [`Cookie: token=${text}`, 200],
+    [`Cookie: token=Bearer ${text}`, 401],
+    ['A: b', 200, `/?token=${text}`],
+    ['A: b', 401, `/?token=Bearer+${text}`],
+    [`Authorization: Bearer ${text}`, 200],
+    [`Authorization: Bearer${text}`, 401],
+  ]
+  for (const cache of [0, 10]) {
+    const gateway = await startGateway(t, {
+      up: { endpoints: [up.address] },
+      plugins: [{ jwt: { issuers: [{ secret }], from, cache } }],
+    })
+    const client = await gateway.connect()
+    for (const round of [1, 2])
+      for (const [field, status, target = '/'] of [...requests, ...requests.toReversed()]) {
+        const answer = await client.head(`GET ${target} HTTP/1.1`, 'Host: h', field).response()
+        t.equal(answer.status, status, `cache ${cache}, round ${round}: ${field.slice(0, 22)} ${target.slice(0, 16)}`)
+      }
+    t.match([...gateway.snapshot.sites.values()][0]!.plugin.inspect!(), { cached: cache === 0 ? 0 : 1 })
+  }
 })

@@ -180,7 +180,7 @@ for (const engine of ['native', 'uws']) {
       const both = (await seen(last, ['Authorization: Basic dTpw', ...bearer('x.y.z'), session]))!
       t.same(both.all('authorization'), ['Basic dTpw'])
       const elsewhere = await seen(last, ['X-Token: opaque', 'x_token: opaque', session], '/a?access_token=&b')
-      t.equal(elsewhere, null, 'an empty one is a bad token')
+      t.equal(elsewhere?.target, '/a?b', 'an empty one is no token, and goes too')
       const all = (await seen(last, ['Authorization: Basic dTpw', 'X-Token: opaque', 'x_token: opaque', session]))!
       t.same([all.all('x-token'), all.all('x_token'), all.all('authorization')], [[], [], ['Basic dTpw']])
     })
@@ -386,6 +386,42 @@ t.test('optional', async t => {
   }
   t.equal((await ask(c, bearer(token(es256)))).status, 403)
   t.equal((await seen(c, bearer(token(es256, { role: 'admin' }))))!.get('x-user-id'), 'user-1')
+})
+
+t.test('an empty text is no token', async t => {
+  const folder = t.testdir({ 'k.json': JSON.stringify({ keys: [es256.jwk] }) })
+  const issuers = [{ jwksFile: join(folder, 'k.json') }]
+  const from = ['header.x-token', 'cookie.session', 'query.access_token', 'header.authorization']
+  const optional = await chain(t, { issuers, from, optional: true })
+  const asked = await chain(t, { issuers, from })
+  for (const [field, target] of [
+    ['X-Token:', '/a'],
+    ['Cookie: session=', '/a'],
+    ['Cookie: session=""', '/a'],
+    ['A: b', '/a?access_token='],
+    ['A: b', '/a?access_token&b'],
+  ] as const) {
+    t.equal((await ask(optional, [field], target)).status, 200, `${field} ${target}`)
+    const answer = await ask(asked, [field], target)
+    t.same([answer.status, answer.get('www-authenticate')], [401, 'Bearer realm="sluice"'])
+    t.ok(await seen(asked, [field, ...bearer(token(es256))], target), 'the next place counts')
+  }
+  t.equal((await ask(optional, ['Authorization:'])).status, 200)
+})
+
+t.test('strip, where the request is anonymous', async t => {
+  const folder = t.testdir({ 'k.json': JSON.stringify({ keys: [es256.jwk] }) })
+  const c = await chain(t, {
+    issuers: [{ jwksFile: join(folder, 'k.json') }],
+    from: ['header.authorization', 'cookie.session', 'query.access_token'],
+    optional: true,
+    forward: { token: 'strip' },
+  })
+  const good = token(es256)
+  for (const text of [good, `DPoP ${good}`, `Basic dTpw, Bearer ${good}`])
+    t.same((await seen(c, [`Authorization: ${text}`]))!.all('authorization'), [], text.slice(0, 12))
+  const request = (await seen(c, ['Authorization: Basic dTpw', 'Cookie: a=1; session='], '/a?access_token=&b'))!
+  t.same([request.get('authorization'), request.get('cookie'), request.target], ['Basic dTpw', 'a=1', '/a?b'])
 })
 
 t.test('what a token says reaches other plugins', async t => {
