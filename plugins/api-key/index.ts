@@ -43,7 +43,10 @@ const options = z
       .describe('true: a request without key passes as anonymous; a bad key is still 401.'),
   })
   .superRefine(({ keys, file }, context) => {
-    if (keys === undefined && file === undefined) context.addIssue({ code: 'custom', message: 'keys or file is due' })
+    if (file !== undefined) return
+    if (keys === undefined) context.addIssue({ code: 'custom', message: 'keys or file is due' })
+    else if (Object.keys(keys).length === 0)
+      context.addIssue({ code: 'custom', message: 'no key is known: name a consumer, or a file', path: ['keys'] })
   })
 
 type ApiKeyOptions = z.output<typeof options>
@@ -124,7 +127,9 @@ export default definePlugin({
   create(given, context) {
     let keys = allKeys(given, context.baseDir)
     const sources = given.from.map(source)
-    const strip = given.forward === 'strip'
+    const forward = (x: Exchange) => {
+      if (given.forward === 'strip') for (const each of sources) each.strip(x)
+    }
     const countKnown = context.counter('known')
     const countAnonymous = context.counter('anonymous')
     const countMissing = context.counter('missing')
@@ -153,7 +158,8 @@ export default definePlugin({
         for (let i = 0; i < sources.length; i++) {
           const from = sources[i]!
           const values = from.values(x)
-          if (values.length === 0) continue
+          // An empty text is no key: what a browser or a template left of one.
+          if (values.length === 0 || (values.length === 1 && values[0] === '')) continue
           const consumer = values.length === 1 ? keys.consumer(from.bytes(values[0]!)) : null
           if (consumer === null) {
             countInvalid()
@@ -161,11 +167,12 @@ export default definePlugin({
           }
           countKnown()
           x.consumer = consumer
-          if (strip) for (const each of sources) each.strip(x)
+          forward(x)
           return undefined
         }
         if (given.optional) {
           countAnonymous()
+          forward(x)
           return undefined
         }
         countMissing()

@@ -95,7 +95,10 @@ t.test('places, strip and optional', async t => {
   t.equal((await seen([], '/a?api_key=k'))?.target, '/a')
   t.equal((await seen([], '/a?x&api%5Fkey=%6b'))?.target, '/a?x')
   t.equal(await seen([], '/a?api_key=k&api_key=k'), null)
-  t.equal(await seen([], '/a?api_key='), null)
+  const empty = await seen(['X-Key:', 'x_key: 1', 'Accept: a'], '/a?b&api_key=')
+  t.same([empty?.get('x-consumer'), empty?.target, empty?.all('x-key')], ['', '/a?b', []], 'an empty text is no key')
+  t.same(empty?.all('x_key'), [])
+  t.equal((await seen(['Authorization:', 'X-Key: k']))?.get('x-consumer'), 'app', 'the next place counts')
   t.equal((await seen([], '/a?api_key=kl%C3%AF'))?.get('x-consumer'), 'other', 'UTF-8 in a query')
   t.equal(
     (await seen([`X-Key: ${Buffer.from('kl\u00ef', 'utf8').toString('latin1')}`]))?.get('x-consumer'),
@@ -128,6 +131,8 @@ t.test('faults', async t => {
   }
   t.same(await loadFaults(t, { keys: { a: hashOf('a') } }), [])
   await fails({}, {}, /keys or file is due/)
+  await fails({ keys: {} }, {}, /keys: no key is known/)
+  t.same(await loadFaults(t, { keys: {}, file: 'k.yaml' }, { 'k.yaml': '' }), [])
   await fails({ keys: { a: 'plain-key' } }, {}, /keys\.a: .*not written plainly.*sha256sum/)
   await fails({ keys: { a: [hashOf('a'), 'plain-key'] } }, {}, /not written plainly.*sha256sum/)
   await fails({ keys: { a: hashOf('a').slice(0, -1) } }, {}, /64 hex digits/)
