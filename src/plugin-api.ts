@@ -45,6 +45,6 @@ export {
   type SharedContext,
 } from './pipeline/plugin.ts'
 export type { Algorithm, Counter, CounterOptions, CounterStore, Decider, Limit, Tally } from './store/store.ts'
-export { duration, fieldName, fieldValue, share, size } from './units.ts'
+export { duration, fieldMap, fieldName, fieldValue, share, size } from './units.ts'
 export { type BalancerDefinition, defineBalancer, type UserBalancer } from './upstream/balance/user.ts'
 export type { Endpoint } from './upstream/endpoint.ts'

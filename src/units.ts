@@ -64,12 +64,29 @@ export function whereSound(...keys: string[]): (payload: z.core.ParsePayload) =>
 /** An RFC 9110 token, such as a method or a field name. */
 export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 
+const aFieldName = () =>
+  z.string().regex(TOKEN, { error: "a header name is due (letters, digits and !#$%&'*+-.^_`|~)" })
+
 /** A field name, made lower-case. */
 export function fieldName() {
+  return aFieldName().transform(name => name.toLowerCase())
+}
+
+/** Field names, made lower-case, to values. A fault where one stands twice, or is one of `reserved`: the gateway's own. */
+export function fieldMap<V extends z.ZodType>(value: V, reserved: ReadonlySet<string>) {
   return z
-    .string()
-    .regex(TOKEN, { error: "a header name is due (letters, digits and !#$%&'*+-.^_`|~)" })
-    .transform(name => name.toLowerCase())
+    .record(aFieldName(), value)
+    .superRefine((fields, context) => {
+      const seen = new Set<string>()
+      for (const given of Object.keys(fields)) {
+        const complain = (message: string) => context.addIssue({ code: 'custom', message, path: [given] })
+        const name = given.toLowerCase()
+        if (reserved.has(name)) complain('is set by the gateway itself')
+        if (seen.has(name)) complain('stands twice: header names are compared without case')
+        seen.add(name)
+      }
+    })
+    .transform(fields => Object.fromEntries(Object.entries(fields).map(([name, one]) => [name.toLowerCase(), one])))
 }
 
 /** A field value: no control characters, so that it can never become a second field (RFC 9110 5.5). */

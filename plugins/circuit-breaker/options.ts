@@ -1,5 +1,5 @@
 // The options of the circuit breaker: their schema, and what a schema cannot check.
-import { duration, fieldName, fieldValue, PluginOptionsError, share, size, z } from '../../src/plugin-api.ts'
+import { duration, fieldMap, fieldValue, PluginOptionsError, share, size, z } from '../../src/plugin-api.ts'
 import { type BreakerRules, LONGEST } from './breaker.ts'
 
 /** Calls that the rates need where `minimumCalls` is not given. */
@@ -12,13 +12,7 @@ const rate = () => share().refine(value => value > 0, { error: 'must be more tha
 const fallback = z
   .strictObject({
     status: z.int().min(200).max(599).optional().describe('Answer with this status.'),
-    headers: z
-      .record(
-        fieldName().refine(name => !FRAMING.has(name), { error: 'is set by the gateway itself' }),
-        fieldValue(),
-      )
-      .optional()
-      .describe('Headers of that answer.'),
+    headers: fieldMap(fieldValue(), FRAMING).optional().describe('Headers of that answer.'),
     body: z.string().optional().describe('Body of that answer.'),
     upstream: z.string().min(1).optional().describe('Send the request to this upstream instead.'),
     stale: duration(1000)

@@ -4,6 +4,7 @@ import {
   compileTemplate,
   definePlugin,
   type Exchange,
+  fieldMap,
   fieldName,
   GATEWAY_FIELDS,
   PluginOptionsError,
@@ -11,8 +12,7 @@ import {
 } from '../../src/plugin-api.ts'
 
 const values = (text: string) =>
-  z
-    .record(fieldName(), z.string().max(8192))
+  fieldMap(z.string().max(8192), GATEWAY_FIELDS)
     .default({})
     .describe(`${text} Values may name attributes: \${client.ip}, \${header.NAME}, \${jwt.CLAIM}.`)
 
@@ -44,7 +44,6 @@ const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
 function compile(side: 'request' | 'response', kind: 'set' | 'add', given: Edits): Edit[] {
   return Object.entries(given[kind]).map(([name, text]) => {
     const path = [side, kind, name]
-    if (GATEWAY_FIELDS.has(name)) throw new PluginOptionsError(`${name} is set by the gateway itself`, path)
     if (CONTROL.test(text)) throw new PluginOptionsError('a header value must not hold control characters', path)
     try {
       return { name, value: compileTemplate(text) }

@@ -1,8 +1,11 @@
 // request-id: every request has an identity that client, upstream and log share.
-import { definePlugin, fieldName, uuidV7, z } from '../../src/plugin-api.ts'
+import { definePlugin, fieldName, GATEWAY_FIELDS, uuidV7, z } from '../../src/plugin-api.ts'
 
 const options = z.strictObject({
-  header: fieldName().default('x-request-id').describe('Header that carries the id, both ways.'),
+  header: fieldName()
+    .refine(name => !GATEWAY_FIELDS.has(name), { error: 'this header is set by the gateway itself' })
+    .default('x-request-id')
+    .describe('Header that carries the id, both ways.'),
   trustIncoming: z
     .enum(['proxies', 'always', 'never'])
     .default('proxies')

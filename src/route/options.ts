@@ -1,7 +1,7 @@
 // One entry under `routes:` as it stands in the YAML: its schema, type and docs in one.
 import { z } from 'zod'
 import { pluginList } from '../pipeline/entry.ts'
-import { duration, fieldName, fieldValue, share, TOKEN, whereSound } from '../units.ts'
+import { duration, fieldMap, fieldValue, share, TOKEN, whereSound } from '../units.ts'
 import { Condition, type Field, type PathPattern, PatternError, parseHost, parsePath } from './match.ts'
 import { PathRewrite, RedirectTarget } from './rewrite.ts'
 
@@ -82,7 +82,7 @@ const match = z.strictObject({
 })
 
 /** Fields that the engine or the connection sets; RFC 9110 7.6.1 and RFC 9112 6. */
-const ENGINE_FIELDS = [
+const ENGINE_FIELDS = new Set([
   'connection',
   'content-length',
   'keep-alive',
@@ -91,19 +91,13 @@ const ENGINE_FIELDS = [
   'trailer',
   'transfer-encoding',
   'upgrade',
-]
+])
 
 const respond = z
   .strictObject({
     status: z.int().min(200).max(599).default(404).describe('Status of the answer.'),
     body: z.string().default('').describe('Body of the answer.'),
-    headers: z
-      .record(
-        fieldName().refine(name => !ENGINE_FIELDS.includes(name), { error: 'is set by the gateway itself' }),
-        fieldValue(),
-      )
-      .default({})
-      .describe('Headers of the answer.'),
+    headers: fieldMap(fieldValue(), ENGINE_FIELDS).default({}).describe('Headers of the answer.'),
   })
   .refine(({ status, body }) => body === '' || (status !== 204 && status !== 205 && status !== 304), {
     error: 'an answer with this status has no body (RFC 9110 15)',

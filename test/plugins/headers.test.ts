@@ -229,6 +229,10 @@ t.test('what no edit may touch, and what is no attribute, are faults with their 
   ])
   t.match(await faults({ request: { set: { 'x-a': 'a\nb' } } }), [/request\.set\.x-a: .*control/])
   t.match(await faults({ request: { set: { 'x a': 'b' } } }), [/request\.set/])
+  for (const kind of ['set', 'add'])
+    t.match(await faults({ response: { [kind]: { 'X-A': '1', 'x-b': '2', 'x-a': '3' } } }), [
+      new RegExp(`gateway\\.yaml:\\d+:\\d+ .*response\\.${kind}\\.x-a: stands twice`),
+    ])
   t.match(await faults({ request: { sets: {} } }), [/request\.sets: .*did you mean "set"/])
   t.same(await faults({}), [])
 })

@@ -77,3 +77,14 @@ t.test('on answers that the gateway makes itself, and as instance of its errors'
   t.same([lost.status, lost.get('x-request-id')], [502, 'two'])
   t.match(JSON.parse(lost.text), { code: 'SLUICE_UPSTREAM_RESET', instance: 'two' })
 })
+
+t.test('a header that the gateway sets itself is a fault', async t => {
+  for (const header of ['host', 'Content-Length', 'connection', 'transfer-encoding']) {
+    const config = { plugins: [{ 'request-id': { header } }], routes: [{ name: 'a', respond: {} }] }
+    await t.rejects(
+      startGateway(t, config),
+      { message: /request-id\.header: this header is set by the gateway/ },
+      header,
+    )
+  }
+})
