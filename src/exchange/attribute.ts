@@ -10,14 +10,15 @@ import type { Exchange } from './exchange.ts'
 /** Reads one attribute; undefined when the exchange has none. */
 export type Attribute = (x: Exchange) => string | undefined
 
-/** A text that names no attribute. */
+/** A text that names no attribute, or asks something of one that it can never be. */
 export class AttributeError extends Error {
-  constructor(text: string) {
-    super(
-      `"${text}" is no attribute; use client.ip, route, host, path, method, consumer, header.NAME, query.NAME, cookie.NAME or jwt.CLAIM`,
-    )
-    this.name = 'AttributeError'
-  }
+  override readonly name = 'AttributeError'
+}
+
+function unknown(text: string): AttributeError {
+  return new AttributeError(
+    `"${text}" is no attribute; use client.ip, route, host, path, method, consumer, header.NAME, query.NAME, cookie.NAME or jwt.CLAIM`,
+  )
 }
 
 /** Compile one attribute. Throws AttributeError. `client.ip` shortens IPv6 to its /64 where `exact` is not set. */
@@ -38,7 +39,7 @@ export function compileAttribute(text: string, exact = false): Attribute {
   }
   const dot = text.indexOf('.')
   const name = text.slice(dot + 1)
-  if (dot < 1 || name === '') throw new AttributeError(text)
+  if (dot < 1 || name === '') throw unknown(text)
   switch (text.slice(0, dot)) {
     case 'header': {
       const lower = name.toLowerCase()
@@ -54,7 +55,7 @@ export function compileAttribute(text: string, exact = false): Attribute {
       return x => (x.claims === null ? undefined : textOf(claim(x.claims)))
     }
     default:
-      throw new AttributeError(text)
+      throw unknown(text)
   }
 }
 
@@ -109,8 +110,8 @@ function joined(parts: readonly Attribute[]): (x: Exchange) => string {
 export type Predicate = (x: Exchange) => boolean
 
 /**
- * Compile a `when`: all must hold. An expectation is a value, `present`, `absent`, `~` and a regular expression, or
- * for `client.ip` a network. Throws AttributeError, or SyntaxError for a bad expression.
+ * Compile a `when`: all must hold. An expectation is a value (of `client.ip` an address or a network), `present`,
+ * `absent`, or `~` and a regular expression. Throws AttributeError, or SyntaxError for a bad expression.
  */
 export function compileCondition(when: Readonly<Record<string, string>>): Predicate {
   const tests = Object.entries(when).map(([name, expectation]) => compileExpectation(name, expectation))
@@ -133,7 +134,12 @@ function compileExpectation(name: string, expectation: string): Predicate {
       return value !== undefined && pattern.test(value)
     }
   }
-  if (name === 'client.ip' && parseCidr(expectation) !== null) {
+  if (name === 'client.ip') {
+    // Compared as text, a mistyped network would hold for nobody, and switch off what it stands on.
+    if (parseCidr(expectation) === null)
+      throw new AttributeError(
+        'an address, a network such as 10.0.0.0/8, present, absent, or ~ and an expression is due',
+      )
     const networks = new CidrSet([expectation])
     return x => networks.has(x.clientIp)
   }

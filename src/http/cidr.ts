@@ -26,9 +26,9 @@ export function addressBytes(text: string): Uint8Array | null {
   return mapped ? bytes.slice(12) : bytes
 }
 
-/** A network `address/bits` (or one address); null when the text is none. */
+/** A network `address/bits` (or one address); null when the text is none, or names a zone (`%eth0`): none is compared. */
 export function parseCidr(text: string): { bytes: Uint8Array; bits: number } | null {
-  const found = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text)
+  const found = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(text)
   const bytes = found === null ? null : addressBytes(found[1]!)
   if (found === null || bytes === null) return null
   const widest = bytes.length * 8

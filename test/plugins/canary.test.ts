@@ -335,6 +335,10 @@ t.test('faults', async t => {
   const cases: [Options, RegExp][] = [
     [{}, /canary: .*rules or a split/],
     [{ split: [one, { to: 'v9', weight: 1 }] }, /canary\.split\[1\]\.to: there is no upstream "v9"/],
+    [
+      { rules: [{ when: { 'client.ip': '10.0.0/8' }, to: 'v1' }] },
+      /yaml:\d+:\d+ .*canary\.rules\[0\]\.when\["client\.ip"\]: an address, a network/,
+    ],
     [{ rules: [{ when: { path: '/' }, to: 'v9' }] }, /canary\.rules\[0\]\.to: there is no upstream "v9"/],
     [
       {

@@ -59,6 +59,7 @@ t.test('faults at load', async t => {
     [{ allow: [] }, /allow: an empty list lets nobody in/],
     [{ deny: [] }, /deny: an empty list keeps nobody out/],
     [{ allow: ['10.0.0.0/33'] }, /allow\[0\]: a network or an address is due/],
+    [{ allow: ['fe80::1%eth0'] }, /allow\[0\]: a network or an address is due/],
     [{ deny: ['example.com'] }, /deny\[0\]: a network or an address is due/],
   ] as const) {
     const config = { plugins: [{ 'ip-filter': filter }], routes: [{ name: 'a', respond: {} }] }

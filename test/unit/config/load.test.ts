@@ -119,6 +119,12 @@ t.test('one wrong value is one fault, at its place', async t => {
       ],
     ],
     [
+      'plugins: [{ id: { when: { client.ip: 127.0.0.1/33 } } }]\n',
+      [
+        '3:38 plugins[0].id.when["client.ip"]: an address, a network such as 10.0.0.0/8, present, absent, or ~ and an expression is due (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
       'plugins: [{ id: {}, limit: { limit: 1 } }]\n',
       [
         '3:21 plugins[0].limit: one plugin an entry is due: a plugin is its name, or { name: { options } }; indent the options of id deeper, or begin another entry (SLUICE_CONFIG_INVALID)',

@@ -126,4 +126,9 @@ t.test('conditions', async t => {
   t.ok(compileCondition({ 'client.ip': '2001:DB8:1:2:3:4:5:6' })(six), 'however it is written')
   t.throws(() => compileCondition({ nothing: 'x' }), AttributeError)
   t.throws(() => compileCondition({ path: '~(' }), SyntaxError)
+  for (const mistyped of [
+    ...['127.0.0.1/33', '300.0.0.0/8', '10.0.0/8', 'fe80::/129', '10.0.0.0/8, 11.0.0.0/8', '10.0.0.0/8 ', ''],
+    ...['localhost', 'Present', 'fe80::1%eth0', '10.0.0.0/'],
+  ])
+    t.throws(() => compileCondition({ 'client.ip': mistyped }), AttributeError, JSON.stringify(mistyped))
 })

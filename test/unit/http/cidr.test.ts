@@ -63,6 +63,8 @@ t.test('networks', async t => {
     '10.0.0.0/8/8',
     '::ffff:10.0.0.0/95',
     '10.0.0.0/ 8',
+    'fe80::1%eth0',
+    'fe80::%1/64',
   ]) {
     t.equal(parseCidr(bad), null, bad)
     t.throws(() => new CidrSet([bad]), TypeError)
