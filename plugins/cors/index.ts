@@ -152,8 +152,8 @@ function varyByOrigin(headers: HeaderList): void {
   headers.push('vary', 'origin')
 }
 
-/** A made-up origin: an expression that takes it takes any. */
-const STRANGER = 'https://a-stranger.invalid'
+/** Made-up origins: an expression that takes one of them takes any page of that scheme. */
+const STRANGERS = ['https://a-stranger.invalid', 'http://a-stranger.invalid']
 
 export default definePlugin({
   name: 'cors',
@@ -168,10 +168,10 @@ export default definePlugin({
       if (at >= 0) throw new PluginOptionsError('credentials go with no *: say which', [name, at])
     }
     for (const [i, text] of origins.entries()) {
+      const takes = compileOrigins([text])!
       // Any page can make itself this origin, by a frame in a sandbox.
-      if (text === 'null')
-        throw new PluginOptionsError('credentials go with no null: any page can be it', ['origins', i])
-      if (text.startsWith('~') && compileOrigins([text])!(STRANGER))
+      if (takes('null')) throw new PluginOptionsError('credentials go with no null: any page can be it', ['origins', i])
+      if (STRANGERS.some(takes))
         throw new PluginOptionsError('credentials go with no expression that takes any origin', ['origins', i])
     }
   },

@@ -18,6 +18,10 @@ export function originFault(text: string): string | null {
       return 'is not a valid regular expression'
     }
   }
+  if (text.includes('*')) {
+    const expression = text.replace(/[.?+^$()[\]{}|\\]/g, '\\$&').replaceAll('*', '[a-z0-9-]+')
+    return `a * within an origin stands for nothing; an expression does: '~${expression}'`
+  }
   if (!FORM.test(text)) return 'an origin is due, such as https://app.example.com, or *, or ~ and a regular expression'
   if (!/^https?:/.test(text)) return null
   const meant = URL.canParse(text) ? new URL(text).origin : null
