@@ -155,12 +155,18 @@ export interface ReadKeySet {
 export function readKeySet(document: unknown): ReadKeySet {
   if (!isJsonObject(document) || !Array.isArray(document.keys))
     throw new Error('it is no JWKS: there is no list "keys"')
+  // One odd entry is left out; nothing but odd ones is another document, for which no key is given up.
+  if (document.keys.length > 0 && !document.keys.some(isJsonObject))
+    throw new Error('it is no JWKS: no entry of "keys" is an object')
   if (document.keys.length > MAX_KEYS) throw new Error(`it holds more than ${MAX_KEYS} keys`)
   const keys: Key[] = []
   const ids = new Set<string>()
   const leftOut: string[] = []
   for (const [i, jwk] of document.keys.entries()) {
-    if (!isJsonObject(jwk)) throw new Error(`it is no JWKS: keys[${i}] is no object`)
+    if (!isJsonObject(jwk)) {
+      leftOut.push(`keys[${i}] is no object`)
+      continue
+    }
     if (typeof jwk.kid === 'string') ids.add(jwk.kid)
     try {
       keys.push(publicKey(jwk))
