@@ -8,7 +8,8 @@ import type { CounterStore } from '../store/store.ts'
 
 /**
  * One plugin at one place of the configuration, made by its definition's `create`. All phases are optional and an
- * absent one costs nothing. A phase that throws or rejects ends that one exchange with 500 SLUICE_PLUGIN_FAILED.
+ * absent one costs nothing. A phase that throws or rejects ends that one exchange with 500 SLUICE_PLUGIN_FAILED, or with
+ * a cut where the answer's head is sent already.
  */
 export interface Plugin {
   /** The request's head is read, nothing was sent. A Reply answers here. In the order written; may be a promise. */
@@ -126,7 +127,7 @@ export interface PluginDefinition<S extends z.ZodType = z.ZodType> {
   readonly options: S
   /** Check what a schema cannot, without side effects; throw PluginOptionsError. Called by `sluice check` too. */
   check?(options: z.output<S>, context: PluginSurroundings): void
-  /** Make an instance. Options have passed the schema and `check`. May throw PluginOptionsError. */
+  /** Make an instance, at once. Options have passed the schema and `check`. May throw PluginOptionsError. */
   create(options: z.output<S>, context: PluginContext): Plugin
 }
 

@@ -346,6 +346,7 @@ class Compiler {
         log: (level, message, fields) =>
           log[level](message, { plugin: name, ...(route === null ? {} : { route }), ...fields }),
       })
+      checkMade(plugin)
       return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot, stores, shared }
     } catch (error) {
       // TypeScript does not see that the closure above sets it.
@@ -392,6 +393,15 @@ class Compiler {
     closeSites(this.#freshSites, this.#context.log)
     for (const store of this.#freshStores) store.close()
   }
+}
+
+/** Throws for what a plugin's `create` must not return: without phases, a guard would let everybody by. */
+function checkMade(plugin: unknown): void {
+  const promised = plugin instanceof Promise
+  if (typeof plugin === 'object' && plugin !== null && !promised) return
+  if (promised) plugin.catch(() => {})
+  const made = promised ? 'a promise' : plugin === null ? 'null' : typeof plugin
+  throw new TypeError(`its create returned ${made}; an object with its phases is due`)
 }
 
 /** Close these plugins; what one throws, or rejects with, is logged and keeps nothing from closing. */

@@ -93,6 +93,25 @@ t.test('a module is read anew on a reload; a broken one is a fault, and the old 
   ])
 })
 
+t.test('what create must not return is told with its place', async t => {
+  const gateway = await startChild(t, config(''))
+  for (const [returned, told] of [
+    ['null', 'null'],
+    ['undefined', 'undefined'],
+    ['() => {}', 'function'],
+    ['Promise.reject(new Error())', 'a promise'],
+  ]) {
+    const module = `export default { options: { safeParse: data => ({ success: true, data }), parse: data => data }, create: () => (${returned}) }`
+    writeFileSync(join(gateway.file, '..', 'odd.mjs'), module)
+    const { faults } = await gateway.reload(`${config('request-id, ./odd.mjs')}# ${told}\n`)
+    t.match(faults, [
+      new RegExp(
+        `gateway\\.yaml:4:\\d+ routes\\[0\\]\\.plugins\\[1\\].*: odd cannot be made: its create returned ${told}; an object`,
+      ),
+    ])
+  }
+})
+
 t.test('check knows them too', async t => {
   const folder = t.testdir({
     'says.ts': plugin("'typed' as string", 'interface Unused { readonly a: number }'),
