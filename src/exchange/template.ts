@@ -16,11 +16,19 @@ export function compileTemplate(text: string): (x: Exchange) => string {
     if (i % 2 === 0) return inUtf8(piece!)
     return piece === undefined ? '${' : fieldAttribute(piece)
   })
+  if (parts.every(part => typeof part === 'string')) {
+    const value = cleaned(parts.join(''))
+    return () => value
+  }
   return x => {
     let out = ''
     for (const part of parts) out += typeof part === 'string' ? part : (part(x) ?? '')
-    return isFieldValue(out) ? out : out.replace(/[^\t\x20-\x7e\x80-\xff]/g, ' ')
+    return cleaned(out)
   }
+}
+
+function cleaned(value: string): string {
+  return isFieldValue(value) ? value : value.replace(/[^\t\x20-\x7e\x80-\xff]/g, ' ')
 }
 
 /** An attribute as a header tells it. */
