@@ -177,7 +177,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     if (name === 'date') response.hasDate = false
     if (response.bodyLength < 0) {
       response.removed ??= []
-      response.removed.push(name)
+      response.removed.push(dashed(name))
     }
   }
 }
