@@ -16,14 +16,15 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force
 
 FROM node:20-bookworm-slim AS gateway
-ENV NODE_ENV=production
+# Of the configuration that it comes with; the admin pages stay on the container's loopback.
+ENV NODE_ENV=production SLUICE_HOST=0.0.0.0
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY package.json LICENSE ./
 COPY config ./config
 USER node
-EXPOSE 8080 9901
+EXPOSE 8080
 # /readyz is 503 while the gateway drains, so that whoever sends traffic stops in time.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["node", "-e", "fetch('http://127.0.0.1:9901/readyz').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "dist/src/main.js"]

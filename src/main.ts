@@ -184,7 +184,7 @@ function report(error: unknown): number {
 }
 
 // What nobody caught is a defect, of the gateway or of a plugin: whatever state it leaves, nothing should be served from
-// it. Rejections that nobody handled come here too.
+// it.
 process.on('uncaughtException', error => {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
   createLog().error('the gateway crashed', { error: text })

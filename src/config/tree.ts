@@ -25,6 +25,7 @@ const MAX_TOKENS = 1_500_000
 const MAX_KEYS = 50_000
 /** Values that all aliases together may expand to. */
 const MAX_ALIASED = 10_000
+const ADVISE_QUOTES = '; a text that begins with * stands in quotes'
 /** One slip of syntax makes many errors; the first ones tell. */
 const MAX_SYNTAX_FAULTS = 10
 
@@ -183,7 +184,8 @@ function syntaxFaults(
     end = text.indexOf('\n', offset)
     if (end === -1) end = text.length + 1
     const flow = /[{[,].*\$\{/.test(text.slice(start, Math.min(offset + 40, start + 500)))
-    const advice = flow ? `; inside { } or [ ] write "\${NAME}" in quotes` : ''
+    let advice = flow ? `; inside { } or [ ] write "\${NAME}" in quotes` : ''
+    if (error.message.startsWith('Alias')) advice = ADVISE_QUOTES
     add(offset, [], `${error.message.split('\n')[0]}${advice}`, 'SLUICE_CONFIG_SYNTAX')
     if (++told === MAX_SYNTAX_FAULTS) return
   }
@@ -254,7 +256,12 @@ class Walk {
   private alias(node: Node & { source: string }, path: Path, depth: number): Value {
     const target = this.anchors.get(node.source)
     if (target === undefined) {
-      this.add(start(node), path, `there is no anchor &${node.source} before this alias`, 'SLUICE_CONFIG_SYNTAX')
+      this.add(
+        start(node),
+        path,
+        `there is no anchor &${node.source} before this alias${ADVISE_QUOTES}`,
+        'SLUICE_CONFIG_SYNTAX',
+      )
       return UNREADABLE
     }
     const read = this.done.get(target)

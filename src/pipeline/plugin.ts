@@ -52,6 +52,17 @@ export interface Plugin {
   inspect?(): unknown
 }
 
+/** The phases by name. */
+export const PHASES: readonly string[] = [
+  'onRequest',
+  'onAttempt',
+  'onOutcome',
+  'onResponse',
+  'onRequestChunk',
+  'onResponseChunk',
+  'onFinish',
+] satisfies (keyof Plugin)[]
+
 /** The type of PASS_OVER. */
 export type PassOver = typeof PASS_OVER
 

@@ -3,6 +3,7 @@
 import { dirname, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { Config } from '../config/document.ts'
+import { hint } from '../config/fault.ts'
 import { Registry } from '../discovery/discovery.ts'
 import { compileCondition, compileKey } from '../exchange/attribute.ts'
 import type { Exchange } from '../exchange/exchange.ts'
@@ -13,7 +14,13 @@ import { pluginCounter } from '../metrics.ts'
 import type { Catalog } from '../pipeline/catalog.ts'
 import type { PluginEntry } from '../pipeline/entry.ts'
 import { Plan, type PlanMember } from '../pipeline/plan.ts'
-import { type Closable, type PluginDefinition, PluginOptionsError, type SharedContext } from '../pipeline/plugin.ts'
+import {
+  type Closable,
+  PHASES,
+  type PluginDefinition,
+  PluginOptionsError,
+  type SharedContext,
+} from '../pipeline/plugin.ts'
 import { Route } from '../route/route.ts'
 import { RouteTableBuilder } from '../route/table.ts'
 import { MEMORY_STORE } from '../store/kinds.ts'
@@ -395,13 +402,27 @@ class Compiler {
   }
 }
 
-/** Throws for what a plugin's `create` must not return: without phases, a guard would let everybody by. */
+/** Throws for what a plugin's `create` must not return: without its phases, a guard would let everybody by. */
 function checkMade(plugin: unknown): void {
   const promised = plugin instanceof Promise
-  if (typeof plugin === 'object' && plugin !== null && !promised) return
+  if (typeof plugin === 'object' && plugin !== null && !promised) {
+    for (const name of namesIn(plugin)) {
+      if (!/^on[A-Z]/.test(name) || PHASES.includes(name)) continue
+      throw new TypeError(`its create returned "${name}", which is no phase${hint(name, PHASES)}`)
+    }
+    return
+  }
   if (promised) plugin.catch(() => {})
   const made = promised ? 'a promise' : plugin === null ? 'null' : typeof plugin
   throw new TypeError(`its create returned ${made}; an object with its phases is due`)
+}
+
+/** Own and inherited, so that the methods of a class are among them. */
+function namesIn(object: object): Set<string> {
+  const names = new Set<string>()
+  for (let at: object | null = object; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at))
+    for (const name of Object.getOwnPropertyNames(at)) names.add(name)
+  return names
 }
 
 /** Close these plugins; what one throws, or rejects with, is logged and keeps nothing from closing. */

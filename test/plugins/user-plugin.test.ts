@@ -100,13 +100,15 @@ t.test('what create must not return is told with its place', async t => {
     ['undefined', 'undefined'],
     ['() => {}', 'function'],
     ['Promise.reject(new Error())', 'a promise'],
+    ['{ onReqest() {} }', '"onReqest", which is no phase; did you mean "onRequest"\\?'],
+    ['new (class { onRequests() {} })()', '"onRequests", which is no phase; did you mean "onRequest"\\?'],
   ]) {
     const module = `export default { options: { safeParse: data => ({ success: true, data }), parse: data => data }, create: () => (${returned}) }`
     writeFileSync(join(gateway.file, '..', 'odd.mjs'), module)
     const { faults } = await gateway.reload(`${config('request-id, ./odd.mjs')}# ${told}\n`)
     t.match(faults, [
       new RegExp(
-        `gateway\\.yaml:4:\\d+ routes\\[0\\]\\.plugins\\[1\\].*: odd cannot be made: its create returned ${told}; an object`,
+        `gateway\\.yaml:4:\\d+ routes\\[0\\]\\.plugins\\[1\\].*: odd cannot be made: its create returned ${told}`,
       ),
     ])
   }

@@ -367,7 +367,12 @@ t.test('what a fault of the text leaves open is not told as something else', asy
     ],
     ['80: 1\n', ['3:1 a key must be text ("80"); put it in quotes (SLUICE_CONFIG_SYNTAX)']],
     ['shutdown: { grace: .inf }\n', ['3:20 shutdown.grace: a finite number is due (SLUICE_CONFIG_INVALID)']],
-    ['shutdown: *gone\n', ['3:11 shutdown: there is no anchor &gone before this alias (SLUICE_CONFIG_SYNTAX)']],
+    [
+      'shutdown: *gone\n',
+      [
+        '3:11 shutdown: there is no anchor &gone before this alias; a text that begins with * stands in quotes (SLUICE_CONFIG_SYNTAX)',
+      ],
+    ],
     [
       'listeners: [{ name: w, port: 80, host: "${GONE}" }, { name: v, port: 80, host: "${GONE}" }]\n',
       [`1:40 listeners[0].host: ${gone}`, `1:80 listeners[1].host: ${gone}`],
@@ -441,7 +446,9 @@ routes:
       '8:121 routes[0].retry.maxBackoff',
     ],
   )
-  t.match(await faultsOf('*gone\n'), ['g.yaml:1:1 there is no anchor &gone before this alias (SLUICE_CONFIG_SYNTAX)'])
+  t.match(await faultsOf('*gone\n'), [
+    'g.yaml:1:1 there is no anchor &gone before this alias; a text that begins with * stands in quotes (SLUICE_CONFIG_SYNTAX)',
+  ])
 })
 
 t.test('a good file comes out whole, with defaults, frozen, and shown without secrets', async t => {
