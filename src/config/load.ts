@@ -1,6 +1,6 @@
 // From a file to a checked configuration, or to every fault in it at once; nothing of it runs and nothing throws.
 // Over 200 lines because the outline, the plugins and the references between sections are one reading in one order.
-import { accessSync, constants, statSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { compileKey } from '../exchange/attribute.ts'
@@ -13,6 +13,7 @@ import { conflicts } from '../route/entry.ts'
 import { routeOptions } from '../route/options.ts'
 import { MEMORY_STORE } from '../store/kinds.ts'
 import { isUserBalancer } from '../upstream/options.ts'
+import { certificateFaults } from '../upstream/transport/certificates.ts'
 import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
 import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
@@ -97,7 +98,7 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
   const outline = document.safeParse(raw)
   const problems = outline.success ? [] : explain(document, outline.error.issues, raw)
   if (isRecord(raw)) {
-    problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...missingFiles(raw, baseDir))
+    problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...certificateProblems(raw, baseDir))
     problems.push(...engineProblems(raw))
     problems.push(...(await pluginProblems(raw, catalog, baseDir)), ...(await balancerProblems(raw, catalog, baseDir)))
   }
@@ -244,28 +245,35 @@ function routeConflicts(raw: Record<string, unknown>, tree: Tree): Problem[] {
   })
 }
 
-/** Certificates and keys that cannot be read: a connection without them would be less than was asked for. */
-function missingFiles(raw: Record<string, unknown>, baseDir: string): Problem[] {
+/** Certificates and keys that cannot be read, or are none: a connection without them would be less than was asked for. */
+function certificateProblems(raw: Record<string, unknown>, baseDir: string): Problem[] {
   const problems: Problem[] = []
   for (const [name, upstream] of Object.entries(isRecord(raw.upstreams) ? raw.upstreams : {})) {
     const tls = isRecord(upstream) ? upstream.tls : undefined
     if (!isRecord(tls)) continue
-    for (const key of ['ca', 'cert', 'key']) {
-      const file = tls[key]
-      if (typeof file !== 'string' || file === '' || isReadable(resolve(baseDir, file))) continue
-      const message = `the file ${quote(file)} cannot be read`
-      problems.push({ path: ['upstreams', name, 'tls', key], message, code: 'SLUICE_CONFIG_FILE' })
+    const fault = (option: string, message: string) => {
+      const path = ['upstreams', name, 'tls', option]
+      problems.push({ path, message: `the file ${quote(String(tls[option]))} ${message}`, code: 'SLUICE_CONFIG_FILE' })
     }
+    const read = (option: string): string | null => {
+      const file = tls[option]
+      if (typeof file !== 'string' || file === '') return null
+      const text = textOf(resolve(baseDir, file))
+      if (text === null) fault(option, 'cannot be read')
+      return text
+    }
+    const files = { ca: read('ca'), cert: read('cert'), key: read('key') }
+    for (const { option, message } of certificateFaults(files)) fault(option, message)
   }
   return problems
 }
 
-function isReadable(file: string): boolean {
+/** Null for what is no file that can be read; asked first, because to open a pipe would wait for its writer. */
+function textOf(file: string): string | null {
   try {
-    accessSync(file, constants.R_OK)
-    return statSync(file).isFile()
+    return statSync(file).isFile() ? readFileSync(file, 'utf8') : null
   } catch {
-    return false
+    return null
   }
 }
 
