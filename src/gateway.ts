@@ -247,12 +247,12 @@ export class Gateway {
   }
 
   async #compile(config: Config, catalog: Catalog, previous: Snapshot | null): Promise<Compiled> {
-    const { file } = this.#options
+    const { file, env = process.env } = this.#options
     try {
       return await compile(config, previous, { catalog, log: this.#log, file })
     } catch (error) {
       if (!(error instanceof CompileError)) throw error
-      throw new ConfigError([await faultIn(file, error.path, error.message, 'SLUICE_CONFIG_INVALID')])
+      throw new ConfigError([await faultIn(file, error.path, error.message, 'SLUICE_CONFIG_INVALID', env)])
     }
   }
 

@@ -11,7 +11,7 @@ import { ConfigError, Gateway, type GatewayOptions, ListenError } from './gatewa
 import { createLog } from './log.ts'
 import { Catalog } from './pipeline/catalog.ts'
 import * as pluginApi from './plugin-api.ts'
-import { describe, formatListing } from './route/listing.ts'
+import { describe, formatListing, type ShownRoute } from './route/listing.ts'
 import type { RouteOptions } from './route/options.ts'
 import { RouteTableBuilder } from './route/table.ts'
 import { VERSION } from './version.ts'
@@ -158,6 +158,7 @@ async function check(file: string): Promise<number> {
 async function routes(file: string): Promise<number> {
   const loaded = await loadFile(file, { env: process.env, catalog: catalog() })
   if (loaded.config === null) throw new ConfigError(loaded.faults)
+  const { routes: shown } = JSON.parse(loaded.shown) as { routes: ShownRoute[] }
   const builder = new RouteTableBuilder<RouteOptions>()
   for (const [order, route] of loaded.config.routes.entries()) builder.add(route.match, route, order)
   return print(
@@ -165,7 +166,7 @@ async function routes(file: string): Promise<number> {
       builder
         .build()
         .listing()
-        .map(entry => describe(entry, entry.route)),
+        .map(entry => describe(entry, entry.route, shown[entry.order]!)),
     ),
   )
 }

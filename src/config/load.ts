@@ -18,7 +18,7 @@ import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
 import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
 import { fitEnvironment } from './fit-environment.ts'
-import { redact } from './redact.ts'
+import { concealer, redact } from './redact.ts'
 import { decodeSource, readSource, SourceError } from './source.ts'
 import { isRecord, readTree, type Tree } from './tree.ts'
 
@@ -67,9 +67,16 @@ export async function loadText(source: string | Uint8Array, file: string, contex
  * A fault at `path` of the file as it is now, for what is found only after the load (such as by a plugin's `create`).
  * At the file's first line when it can no longer be read. Never rejects.
  */
-export async function faultIn(file: string, path: Path, message: string, code: FaultCode): Promise<Fault> {
+export async function faultIn(
+  file: string,
+  path: Path,
+  message: string,
+  code: FaultCode,
+  env: LoadContext['env'] = process.env,
+): Promise<Fault> {
   try {
-    return readTree(decodeSource(await readSource(file)), file, process.env).fault(path, message, code)
+    const tree = readTree(decodeSource(await readSource(file)), file, env)
+    return tree.fault(path, concealer(tree.value, tree.substituted)(message, path), code)
   } catch {
     return readTree('', file, {}).fault(path, message, code)
   }
@@ -112,9 +119,10 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
 
 /** Their places. A key that is a fault of the text already, such as a number, is not told as unknown as well. */
 function problemFaults(problems: readonly Problem[], tree: Tree): Fault[] {
+  const conceal = concealer(tree.value, tree.substituted)
   const told = new Set(tree.faults.map(({ line, column }) => `${line}:${column}`))
   return problems.flatMap(({ path, message, code, on }) => {
-    const fault = tree.fault(path, message, code, on)
+    const fault = tree.fault(path, conceal(message, path), code, on)
     return on === 'key' && told.has(`${fault.line}:${fault.column}`) ? [] : [fault]
   })
 }

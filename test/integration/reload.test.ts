@@ -29,7 +29,7 @@ async function ask(t: Test, port: number, path = '/') {
 }
 
 t.test('a change of the file: written in place, and renamed over', async t => {
-  const g = await startReloading(t, answering('one'), true)
+  const g = await startReloading(t, answering('one'), { watch: true })
   t.equal((await ask(t, g.port)).text, 'one')
   const port = g.port
   t.match(await g.changed(() => g.write(answering('two'))), { ok: true, faults: [] })

@@ -581,6 +581,47 @@ t.test('a secret that an alias brings is not shown either', async t => {
   t.notMatch(shown!, /hunter2/)
 })
 
+t.test('no fault tells a secret that it is about', async t => {
+  const env = { DB_PASS: 'hunter2', X_TOKEN: '/a/hun ter/*x', SHORT_KEY: '7z', PLAIN: 'seen' }
+  const faults = async (text: string) =>
+    (await loadText(HEAD + text, 'g.yaml', { ...context(), env })).faults.map(formatFault)
+  const route = (more: string) => `routes:\n  - { name: r, upstream: a, ${more} }\n`
+  const hidden = 'cannot be used; its value is a secret and not shown (SLUICE_CONFIG_INVALID)'
+  const cases: [string, string][] = [
+    [
+      'routes: [{ name: r, upstream: "${DB_PASS}" }]\n',
+      '3:31 routes[0].upstream: there is no upstream [redacted]; known: a (SLUICE_CONFIG_REFERENCE)',
+    ],
+    [route('match: { path: "${X_TOKEN}" }'), `4:44 routes[0].match.path: ${hidden}`],
+    [route('match: { headers: { x: "~(${DB_PASS}" } }'), `4:52 routes[0].match.headers.x: ${hidden}`],
+    [
+      route('timeout: "${SHORT_KEY}"'),
+      '4:38 routes[0].timeout: a duration with its unit is due, such as 250ms, 5s, 1m or 24h, or none (SLUICE_CONFIG_INVALID)',
+    ],
+    [
+      'plugins: [{ limit: { limit: 1, to: "${DB_PASS}" } }]\n',
+      '3:36 plugins[0].limit.to: there is no upstream [redacted] (SLUICE_CONFIG_PLUGIN)',
+    ],
+    [
+      'plugins: [{ limit: { limit: 1, to: "${PLAIN}" } }]\n',
+      '3:36 plugins[0].limit.to: there is no upstream seen (SLUICE_CONFIG_PLUGIN)',
+    ],
+    [
+      route('retry: { on: ["${DB_PASS}"] }'),
+      '4:43 routes[0].retry.on[0]: connect, reset, 502, 503 or 504 is due, found [redacted] (SLUICE_CONFIG_INVALID)',
+    ],
+    [route('match: { headers: { x-api-key: "~(abcdefg" } }'), `4:60 routes[0].match.headers.x-api-key: ${hidden}`],
+  ]
+  for (const [text, fault] of cases) t.same(await faults(text), [`g.yaml:${fault}`])
+  t.same(
+    await faults(
+      'routes:\n  - { name: "${DB_PASS}", upstream: a }\n  - { name: hunter2, match: { path: /b }, upstream: a }\n',
+    ),
+    ['g.yaml:5:13 routes[1].name: [redacted] is the name of the route on line 4 already (SLUICE_CONFIG_INVALID)'],
+    'nor one that stands elsewhere',
+  )
+})
+
 t.test('an entry that is off is held to its name alone', async t => {
   t.same(await faultsOf(`${HEAD}plugins: [{ limit: { limit: x, off: true } }, { ./gone.ts: { off: true } }]\n`), [])
   t.match(await faultsOf(`${HEAD}plugins: [{ limt: { off: true } }]\n`), [/there is no plugin "limt"/])
@@ -618,11 +659,16 @@ t.test('what is no readable file is a fault and no wait', async t => {
   t.same(await told('/dev/zero'), ['/dev/zero:1:1 is not a regular file (SLUICE_CONFIG_FILE)'])
 })
 
-t.test('a fault found later gets its line from the file', async t => {
+t.test('a fault found later gets its line from the file, and tells no secret', async t => {
   const dir = t.testdir({ 'g.yaml': `${HEAD}plugins:\n  - limit:\n      limit: 1\n` })
   const fault = await faultIn(join(dir, 'g.yaml'), ['plugins', 0, 'limit', 'limit'], 'no', 'SLUICE_CONFIG_PLUGIN')
   t.match(fault, { line: 5, column: 14, path: 'plugins[0].limit.limit' })
   t.match(await faultIn(join(dir, 'gone'), ['plugins', 0], 'no', 'SLUICE_CONFIG_PLUGIN'), { line: 1, column: 1 })
+  const secret = t.testdir({ 'g.yaml': `${HEAD}plugins: [{ limit: { to: "\${A_TOKEN}" } }]\n` })
+  const told = await faultIn(join(secret, 'g.yaml'), ['plugins', 0, 'limit'], 'not "hunter2"', 'SLUICE_CONFIG_PLUGIN', {
+    A_TOKEN: 'hunter2',
+  })
+  t.equal(told.message, 'not [redacted]')
 })
 
 t.test('freezing goes all the way down', async t => {
