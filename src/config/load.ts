@@ -18,6 +18,7 @@ import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
 import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
 import { fitEnvironment } from './fit-environment.ts'
+import { listenAddressProblems } from './listen-address.ts'
 import { concealer, redact } from './redact.ts'
 import { decodeSource, readSource, SourceError } from './source.ts'
 import { isRecord, readTree, type Tree } from './tree.ts'
@@ -106,7 +107,7 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
   const problems = outline.success ? [] : explain(document, outline.error.issues, raw)
   if (isRecord(raw)) {
     problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...certificateProblems(raw, baseDir))
-    problems.push(...engineProblems(raw))
+    problems.push(...listenAddressProblems(raw, tree), ...engineProblems(raw))
     problems.push(...(await pluginProblems(raw, catalog, baseDir)), ...(await balancerProblems(raw, catalog, baseDir)))
   }
   if (tree.faults.length > 0 || problems.length > 0 || !outline.success) {
@@ -151,7 +152,7 @@ function sourceFault(file: string, error: unknown): Fault {
   return fault(error.message, codes[error.kind], error.before)
 }
 
-/** Names and addresses that stand twice, and upstreams and registries that are named and nobody declares. */
+/** Names that stand twice, and upstreams and registries that are named and nobody declares. */
 function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   const problems: Problem[] = []
   const once = (seen: Map<string, Path>, name: string, path: Path, what: string) => {
@@ -164,20 +165,8 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   }
 
   const names = new Map<string, Path>()
-  const addresses = new Map<string, Path>()
-  const admin = raw.admin === undefined ? {} : raw.admin
-  const adminAddress = isRecord(admin) ? addressOf(admin.host, admin.port ?? 9901) : null
-  for (const [i, listener] of entries(raw.listeners)) {
-    if (typeof listener.name === 'string')
-      once(names, listener.name, ['listeners', i, 'name'], 'the name of the listener')
-    const address = addressOf(listener.host, listener.port)
-    if (address === null) continue
-    const path = ['listeners', i, 'port']
-    once(addresses, address, path, 'the address of the listener')
-    if (address === adminAddress) {
-      const message = `${quote(address)} is the address of the admin pages`
-      problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID' })
-    }
+  for (const [i, { name }] of entries(raw.listeners)) {
+    if (typeof name === 'string') once(names, name, ['listeners', i, 'name'], 'the name of the listener')
   }
   const upstreams = namesIn(raw.upstreams)
   const known = new Set(upstreams)
@@ -204,12 +193,6 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
 function namesIn(section: unknown): string[] | null {
   if (section === undefined) return []
   return isRecord(section) ? Object.keys(section) : null
-}
-
-/** Null for port 0, which is another one each time, and for what is no address. */
-function addressOf(host: unknown, port: unknown): string | null {
-  if (typeof port !== 'number' || port === 0 || (host !== undefined && typeof host !== 'string')) return null
-  return `${host ?? '127.0.0.1'}:${port}`
 }
 
 /** What a listener asks of an engine that cannot do it. */

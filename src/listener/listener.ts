@@ -1,15 +1,27 @@
 // What a listener is: its options as they stand in the YAML, and what an engine makes of them.
+import { isIPv6 } from 'node:net'
 import { z } from 'zod'
+import { isHost } from '../http/address.ts'
 import type { Receiver } from '../http/downstream.ts'
 import { duration, size } from '../units.ts'
 
 /** The engines by name; listener/engines.ts makes them. */
 export const ENGINE_NAMES = ['native', 'uws'] as const
 
+/** What can be listened on: an address of this machine, or a name that comes to one. */
+export function listenHost() {
+  return z
+    .string()
+    .min(1)
+    .refine(text => text === '' || isIPv6(text) || isHost(text.toLowerCase()), {
+      error: 'an address or a host name is due, such as 127.0.0.1, "::" or localhost; the port has its own line',
+    })
+}
+
 /** One entry under `listeners:`. */
 export const listenerOptions = z.strictObject({
   name: z.string().min(1).describe('Unique name of the listener.'),
-  host: z.string().min(1).default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
+  host: listenHost().default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
   port: z.int().min(0).max(65535).describe('Port; 0 takes any free one, printed at start.'),
   engine: z
     .enum(ENGINE_NAMES)

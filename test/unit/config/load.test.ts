@@ -224,12 +224,24 @@ t.test('faults of listeners', async t => {
       'listeners:\n  - { name: a, port: 80 }\n  - { name: a, port: 80, host: 127.0.0.1 }\n',
       [
         '3:13 listeners[1].name: "a" is the name of the listener on line 2 already (SLUICE_CONFIG_INVALID)',
-        '3:22 listeners[1].port: "127.0.0.1:80" is the address of the listener on line 2 already (SLUICE_CONFIG_INVALID)',
+        '3:22 listeners[1].port: "127.0.0.1:80" is the address of the listener on line 2 (SLUICE_CONFIG_INVALID)',
       ],
     ],
     [
       'listeners: [{ name: a, port: 9901 }]\n',
       ['1:30 listeners[0].port: "127.0.0.1:9901" is the address of the admin pages (SLUICE_CONFIG_INVALID)'],
+    ],
+    ...['300.1.1.1', 'http://x', '127.0.0.1:80', '"[::1]"', 'a b', '"127.1"'].map((host): [string, string[]] => [
+      `listeners: [{ name: a, port: 0, host: ${host} }]\n`,
+      [
+        '1:39 listeners[0].host: an address or a host name is due, such as 127.0.0.1, "::" or localhost; the port has its own line (SLUICE_CONFIG_INVALID)',
+      ],
+    ]),
+    [
+      'listeners: [{ name: a, port: 1, host: 0.0.0.0 }]\nadmin: { port: 1 }\n',
+      [
+        '1:30 listeners[0].port: "0.0.0.0:1" cannot be open beside "127.0.0.1:1", the address of the admin pages (SLUICE_CONFIG_INVALID)',
+      ],
     ],
   ]
   for (const [text, expected] of cases) {
@@ -241,6 +253,28 @@ t.test('faults of listeners', async t => {
   }
   t.same(await faultsOf('listeners: [{ name: a, port: 0 }, { name: b, port: 0 }]\nadmin: off\n'), [])
   t.same(await faultsOf('listeners: [{ name: a, port: 9901 }]\nadmin: false\n'), [])
+})
+
+t.test('two addresses that cannot be open beside each other', async t => {
+  const clash = async (...hosts: string[]) => {
+    const listeners = hosts.map((host, i) => `  - { name: n${i}, port: 80, host: "${host}" }\n`).join('')
+    const faults = await faultsOf(`listeners:\n${listeners}admin: off\n`)
+    return faults.map(fault =>
+      /listeners\[(\d)\]\.port: .* the address of the listener on line (\d)/.exec(fault)!.slice(1).join(),
+    )
+  }
+  t.same(await clash('127.0.0.1', '0.0.0.0'), ['1,2'])
+  t.same(await clash('0.0.0.0', '127.0.0.1'), ['1,2'])
+  t.same(await clash('::', '127.0.0.1'), ['1,2'], 'a socket on :: takes IPv4 too')
+  t.same(await clash('0.0.0.0', '::'), ['1,2'])
+  t.same(await clash('::1', '::'), ['1,2'])
+  t.same(await clash('localhost', '::'), ['1,2'])
+  t.same(await clash('::1', '0:0::1'), ['1,2'])
+  t.same(await clash('::ffff:127.0.0.1', '127.0.0.1'), ['1,2'])
+  t.same(await clash('127.0.0.2', '127.0.0.3', '0.0.0.0', '127.0.0.4'), ['2,2', '3,4'])
+  t.same(await clash('127.0.0.1', '127.0.0.2', '::1', 'fe80::1%eth0', 'fe80::1%eth1'), [])
+  t.same(await clash('0.0.0.0', '::1'), [], 'one family each')
+  t.same(await clash('localhost', '127.0.0.1', '0.0.0.0'), ['2,3'], 'what a name comes to is not known here')
 })
 
 t.test('what discovery and balancers may get wrong', async t => {
