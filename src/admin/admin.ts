@@ -1,7 +1,10 @@
 // The admin port: health, readiness, and what the gateway knows, as JSON; read-only and on loopback unless told otherwise.
+import { lookup } from 'node:dns/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { wheel } from '../clock.ts'
 import { REDACTED, redact, redactText } from '../config/redact.ts'
+import type { Door } from '../listener/handover.ts'
 import { registry } from '../metrics.ts'
 import type { Plugin } from '../pipeline/plugin.ts'
 import type { Entry } from '../route/entry.ts'
@@ -27,12 +30,14 @@ interface Page {
 }
 
 /** See the head of this file. */
-export class AdminServer {
+export class AdminServer implements Door {
   readonly #source: AdminSource
   readonly #server: Server
   host = ''
   /** The port as configured; 0 for any. */
   wantedPort = 0
+  /** The real one. */
+  port = 0
 
   constructor(source: AdminSource) {
     this.#source = source
@@ -42,22 +47,34 @@ export class AdminServer {
     this.#server.maxConnections = 256
   }
 
-  get port(): number {
-    const address = this.#server.address()
-    return address !== null && typeof address === 'object' ? address.port : 0
-  }
-
-  /** Rejects with the system's error when it cannot listen. */
-  listen(host: string, port: number): Promise<void> {
+  /** Calls `makeWay` right before it takes the port. Rejects with the system's error when it cannot listen. */
+  listen(host: string, port: number, makeWay = () => {}): Promise<void> {
     this.host = host
     this.wantedPort = port
-    return new Promise((resolve, reject) => {
+    return this.#take(port, makeWay)
+  }
+
+  async #take(port: number, makeWay: () => void): Promise<void> {
+    const { address } = await lookup(this.host)
+    makeWay()
+    await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ host, port }, () => {
+      this.#server.listen({ host: address, port }, () => {
         this.#server.off('error', reject)
+        this.port = (this.#server.address() as AddressInfo).port
         resolve()
       })
     })
+  }
+
+  /** See Door. */
+  stopAccepting(): void {
+    this.#server.close()
+  }
+
+  /** See Door. */
+  acceptAgain(): Promise<void> {
+    return this.#take(this.port, () => {})
   }
 
   close(): Promise<void> {

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { isHost } from '../http/address.ts'
 import type { Receiver } from '../http/downstream.ts'
 import { duration, size } from '../units.ts'
+import type { Door } from './handover.ts'
 
 /** The engines by name; listener/engines.ts makes them. */
 export const ENGINE_NAMES = ['native', 'uws'] as const
@@ -75,10 +76,8 @@ export function bodyLimit(options: ListenerOptions): number {
 }
 
 /** A listener that accepts connections. */
-export interface Listener {
+export interface Listener extends Door {
   readonly name: string
-  /** The real port. */
-  readonly port: number
   readonly host: string
   /** What is printed at start: `native`, or `uws (…)` with how the library was loaded. */
   readonly engine: string
@@ -92,7 +91,11 @@ export interface Listener {
   destroy(): void
 }
 
-/** Turns sockets into `(RequestHead, Downstream)`. Rejects with an Error whose `code` is the system's when it cannot listen. */
+/** Turns sockets into `(RequestHead, Downstream)`. */
 export interface Engine {
-  listen(options: ListenerOptions, receiver: Receiver): Promise<Listener>
+  /**
+   * Calls `makeWay` right before it takes the port, when nothing else is left to be waited for. Rejects with an Error
+   * whose `code` is the system's when it cannot listen.
+   */
+  listen(options: ListenerOptions, receiver: Receiver, makeWay?: () => void): Promise<Listener>
 }
