@@ -119,12 +119,11 @@ export function concealer(raw: unknown, substituted: readonly Substitution[]): (
     const around = secrets.find(secret => secret.path.every((key, i) => path[i] === key))
     if (around !== undefined) return around.text
     const value = valueAt(raw, path)
+    if (typeof value !== 'string' && typeof value !== 'number') return null
     const name = path.findLast(key => typeof key === 'string') ?? ''
-    return (typeof value === 'string' || typeof value === 'number') &&
-      isSecretName(name) &&
-      !isPlain(name, String(value))
-      ? String(value)
-      : null
+    // A `key` may be an attribute or a file as well, and a typo in one has to be seen.
+    const secret = name !== 'key' && isSecretName(name) && !isPlain(name, String(value))
+    return secret ? String(value) : null
   }
 }
 
