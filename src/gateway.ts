@@ -4,11 +4,12 @@
 import { resolve } from 'node:path'
 import { AdminServer } from './admin/admin.ts'
 import type { Config } from './config/document.ts'
-import { type Fault, formatFault } from './config/fault.ts'
+import { type Fault, formatFault, type Path } from './config/fault.ts'
 import { faultIn, type Loaded, loadFile } from './config/load.ts'
 import { FileChecker } from './config/off-thread.ts'
 import { type Watching, watchFile } from './config/watch.ts'
 import { loadEngine } from './listener/engines.ts'
+import { Handover } from './listener/handover.ts'
 import type { Listener, ListenerOptions } from './listener/listener.ts'
 import { createLog, type Log } from './log.ts'
 import { countReload } from './metrics.ts'
@@ -146,7 +147,7 @@ export class Gateway {
       this.#snapshot = compiled.snapshot
       this.#shown = loaded.shown
       for (const options of loaded.config.listeners) this.#listeners.push(await this.#open(options))
-      this.#admin = await this.#nextAdmin(loaded.config.admin)
+      if (loaded.config.admin !== null) this.#admin = await this.#openAdmin(loaded.config.admin)
     } catch (error) {
       this.#watcher?.close()
       compiled?.discard()
@@ -195,8 +196,6 @@ export class Gateway {
     const { file, env = process.env, plugins, modules = {} } = this.#options
     const loaded: Loaded = await this.#checker.load(file, env)
     if (loaded.config === null) return this.#rejected(loaded.faults.map(formatFault))
-    const held = await this.#heldPorts(loaded.config.listeners)
-    if (held.length > 0) return this.#rejected(held.map(formatFault))
     let compiled: Compiled
     try {
       compiled = await this.#compile(loaded.config, new Catalog(plugins, modules), this.snapshot)
@@ -204,25 +203,45 @@ export class Gateway {
       if (error instanceof ConfigError) return this.#rejected(error.faults.map(formatFault))
       throw error
     }
-    const opened: Open[] = []
-    let admin = this.#admin
+    const { config } = loaded
+    const kept = this.#kept(config.listeners)
+    const keptAdmin = this.#keptAdmin(config.admin)
+    const handover = new Handover([
+      ...this.#listeners.filter(open => ![...kept.values()].includes(open)).map(open => open.listener),
+      ...(this.#admin === null || this.#admin === keptAdmin ? [] : [this.#admin]),
+    ])
+    const opened = new Map<ListenerOptions, Open>()
+    let admin = keptAdmin
+    let at: Path = []
     try {
-      for (const options of loaded.config.listeners) {
-        if (this.#running(options) === undefined) opened.push(await this.#open(options))
+      // Where nobody has to make way first: what fails there costs nobody a moment.
+      const fresh = config.listeners.filter(options => !kept.has(options))
+      for (const options of [
+        ...fresh.filter(({ port }) => !handover.concerns(port)),
+        ...fresh.filter(({ port }) => handover.concerns(port)),
+      ]) {
+        at = ['listeners', config.listeners.indexOf(options), 'port']
+        opened.set(options, await this.#open(options, () => handover.makeWay(options.port)))
       }
-      admin = await this.#nextAdmin(loaded.config.admin)
+      at = ['admin', 'port']
+      if (config.admin !== null && admin === null) admin = await this.#openAdmin(config.admin, handover)
       if (this.#stopping !== null) throw new Error('the gateway is stopping')
     } catch (error) {
       compiled.discard()
-      for (const { listener } of opened) listener.destroy()
-      if (admin !== this.#admin) await admin?.close()
-      return this.#rejected([`${file}: ${(error as Error).message}`])
+      for (const { listener } of opened.values()) this.#leave(listener)
+      if (admin !== keptAdmin) await admin?.close()
+      if (this.#stopping === null) await this.#takeBack(handover)
+      const { message } = error as Error
+      if (!(error instanceof ListenError)) return this.#rejected([`${file}: ${message}`])
+      return this.#rejected([formatFault(await faultIn(file, at, message, 'SLUICE_CONFIG_INVALID', env))])
     }
     this.#snapshot = compiled.snapshot
     this.#shown = loaded.shown
     compiled.commit()
-    this.#swapListeners(loaded.config, opened)
-    for (const { listener } of opened) {
+    const left = this.#listeners
+    this.#listeners = config.listeners.map(options => opened.get(options) ?? taken(kept.get(options)!, options))
+    for (const open of left) if (!this.#listeners.includes(open)) this.#leave(open.listener)
+    for (const { listener } of opened.values()) {
       const { name, host, port, engine } = listener
       this.#log.info('a listener was opened', { listener: name, host, port, engine })
     }
@@ -247,77 +266,81 @@ export class Gateway {
   }
 
   async #compile(config: Config, catalog: Catalog, previous: Snapshot | null): Promise<Compiled> {
-    const { file } = this.#options
+    const { file, env = process.env } = this.#options
     try {
       return await compile(config, previous, { catalog, log: this.#log, file })
     } catch (error) {
       if (!(error instanceof CompileError)) throw error
-      throw new ConfigError([await faultIn(file, error.path, error.message, 'SLUICE_CONFIG_INVALID')])
+      throw new ConfigError([await faultIn(file, error.path, error.message, 'SLUICE_CONFIG_INVALID', env)])
     }
   }
 
-  /** An open listener that serves on under the new options, because its address and engine are the same. */
-  #running(options: ListenerOptions): Open | undefined {
-    const same = (open: Open) =>
-      open.options.host === options.host &&
-      open.options.port === options.port &&
-      open.options.engine === options.engine &&
-      (options.port !== 0 || open.options.name === options.name)
-    return this.#listeners.find(same)
-  }
-
-  /** Ports that a new listener wants while an open one has them: the two cannot be open beside each other. */
-  async #heldPorts(wanted: readonly ListenerOptions[]): Promise<Fault[]> {
-    const faults: Fault[] = []
-    for (const [i, options] of wanted.entries()) {
-      if (options.port === 0 || this.#running(options) !== undefined) continue
-      const holder = this.#listeners.find(({ options: open }) => open.port === options.port && overlap(open, options))
-      if (holder === undefined) continue
-      const key = holder.options.host === options.host ? 'engine' : 'host'
-      const message = `the ${key} of an open listener cannot be changed by a reload; take another port, or restart the gateway`
-      faults.push(await faultIn(this.#options.file, ['listeners', i, key], message, 'SLUICE_CONFIG_INVALID'))
+  /** Open listeners that serve on under new options, because address and engine are the same. */
+  #kept(wanted: readonly ListenerOptions[]): Map<ListenerOptions, Open> {
+    const kept = new Map<ListenerOptions, Open>()
+    const free = new Set(this.#listeners)
+    const keep = (options: ListenerOptions, fits: (open: Open) => boolean) => {
+      for (const open of free) {
+        if (open.options.host !== options.host || open.options.engine !== options.engine || !fits(open)) continue
+        free.delete(open)
+        kept.set(options, open)
+        return
+      }
     }
-    return faults
-  }
-
-  #swapListeners(config: Config, opened: readonly Open[]): void {
-    const next = config.listeners.map(options => {
-      const running = this.#running(options)
-      if (running === undefined) return opened.find(open => open.options === options)!
-      running.options = options
-      running.listener.reconfigure(options)
-      running.proxy.keepEncodedSlash = options.paths.encodedSlash === 'keep'
-      return running
-    })
-    for (const { listener } of this.#listeners.filter(open => !next.includes(open))) {
-      const drained = listener.drain().then(() => void this.#leaving.delete(listener))
-      this.#leaving.set(listener, drained)
+    // First those that name their port, be it one that was given for 0 before.
+    for (const options of wanted)
+      if (options.port !== 0) keep(options, ({ listener }) => listener.port === options.port)
+    for (const options of wanted) {
+      if (options.port === 0) keep(options, open => open.options.port === 0 && open.options.name === options.name)
     }
-    this.#listeners = next
+    return kept
   }
 
-  async #open(options: ListenerOptions): Promise<Open> {
+  /** No connection comes by it any more; it lives on until the last one is gone. */
+  #leave(listener: Listener): void {
+    const drained = listener.drain().then(() => void this.#leaving.delete(listener))
+    this.#leaving.set(listener, drained)
+  }
+
+  /** A reload fails: those that made way have their ports again. */
+  async #takeBack(handover: Handover): Promise<void> {
+    for (const door of handover.madeWay) {
+      try {
+        await door.acceptAgain()
+      } catch (error) {
+        // Somebody else took it in the moment between. Not to be kept for open: the next reload opens it anew.
+        this.#log.error('a port could not be had again', { port: door.port, error: (error as Error).message })
+        const lost = this.#listeners.find(open => open.listener === door)
+        if (lost === undefined) this.#admin = null
+        else {
+          this.#listeners = this.#listeners.filter(open => open !== lost)
+          this.#leave(lost.listener)
+        }
+      }
+    }
+  }
+
+  async #open(options: ListenerOptions, makeWay = () => {}): Promise<Open> {
     try {
       const engine = await loadEngine(options.engine)
       const proxy = new EdgeProxy(this, options.paths.encodedSlash === 'keep', this.#log)
-      return { options, proxy, listener: await engine.listen(options, proxy) }
+      return { options, proxy, listener: await engine.listen(options, proxy, makeWay) }
     } catch (error) {
       throw new ListenError(`listener ${options.name}`, options.host, options.port, error as Error)
     }
   }
 
-  /** The admin server for these options: the running one where its address stays. */
-  async #nextAdmin(at: Config['admin']): Promise<AdminServer | null> {
-    if (at === null) return null
+  /** The admin server that serves on, because its address stays; null where there is none. */
+  #keptAdmin(at: Config['admin']): AdminServer | null {
     const running = this.#admin
-    if (running !== null && running.host === at.host && running.wantedPort === at.port) return running
-    return this.#openAdmin(at)
+    if (at === null || running === null || running.host !== at.host) return null
+    return at.port === running.wantedPort || at.port === running.port ? running : null
   }
 
-  async #openAdmin(at: { host: string; port: number }): Promise<AdminServer> {
+  async #openAdmin(at: NonNullable<Config['admin']>, handover?: Handover): Promise<AdminServer> {
     const admin = new AdminServer(this)
     try {
-      await admin.listen(at.host, at.port)
+      await admin.listen(at.host, at.port, () => handover?.makeWay(at.port))
     } catch (error) {
       throw new ListenError('the admin pages', at.host, at.port, error as Error)
     }
@@ -370,8 +393,10 @@ async function within(promise: Promise<unknown>, ms: number): Promise<void> {
   clearTimeout(timer)
 }
 
-/** May two listeners on one port not be open at once? An address for all takes the port from every other. */
-function overlap(a: ListenerOptions, b: ListenerOptions): boolean {
-  const all = (host: string) => host === '0.0.0.0' || host === '::'
-  return a.host === b.host || all(a.host) || all(b.host)
+/** An open listener under new options. */
+function taken(open: Open, options: ListenerOptions): Open {
+  open.options = options
+  open.listener.reconfigure(options)
+  open.proxy.keepEncodedSlash = options.paths.encodedSlash === 'keep'
+  return open
 }

@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 // The sluice command: start, check, routes, schema and demo; signals and exit codes.
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import bundled from '../plugins/bundled.ts'
@@ -11,13 +13,15 @@ import { ConfigError, Gateway, type GatewayOptions, ListenError } from './gatewa
 import { createLog } from './log.ts'
 import { Catalog } from './pipeline/catalog.ts'
 import * as pluginApi from './plugin-api.ts'
-import { describe, formatListing } from './route/listing.ts'
+import { describe, formatListing, type ShownRoute } from './route/listing.ts'
 import type { RouteOptions } from './route/options.ts'
 import { RouteTableBuilder } from './route/table.ts'
 import { VERSION } from './version.ts'
 
 /** Exit codes (CONFIG.md, The command). */
 const EXIT = { done: 0, config: 1, usage: 2, listen: 3, crash: 4 } as const
+
+const DEFAULT_FILE = 'config/gateway.yaml'
 
 const USAGE = `usage: sluice <command> [-c FILE]
 
@@ -66,7 +70,8 @@ async function main(argv: readonly string[]): Promise<number> {
   const [command, ...rest] = positionals
   if (command === undefined) return usage('a command is due')
   if (rest.length > 0) return usage(`too many words: ${rest.join(' ')}`)
-  const file = values.config ?? (process.env['SLUICE_CONFIG'] || 'config/gateway.yaml')
+  const given = values.config ?? (process.env['SLUICE_CONFIG'] || null)
+  const file = given ?? DEFAULT_FILE
   switch (command) {
     case 'start':
       return start(file)
@@ -77,13 +82,20 @@ async function main(argv: readonly string[]): Promise<number> {
     case 'schema':
       return print(jsonSchemaText(bundled).trimEnd())
     case 'demo':
-      return runDemo(gatewayOptions(file), gateway => {
+      return runDemo(gatewayOptions(given ?? demoFile()), gateway => {
         reloadOnHangup(gateway)
         return untilSignal(gateway)
       })
     default:
       return usage(`there is no command ${command}`)
   }
+}
+
+/** The file of the folder that one is in, or the one that comes with the package: a demo runs anywhere. */
+function demoFile(): string {
+  if (existsSync(DEFAULT_FILE)) return DEFAULT_FILE
+  const root = import.meta.url.endsWith('.ts') ? '..' : '../..'
+  return fileURLToPath(new URL(`${root}/${DEFAULT_FILE}`, import.meta.url))
 }
 
 function parse(argv: readonly string[]) {
@@ -158,6 +170,7 @@ async function check(file: string): Promise<number> {
 async function routes(file: string): Promise<number> {
   const loaded = await loadFile(file, { env: process.env, catalog: catalog() })
   if (loaded.config === null) throw new ConfigError(loaded.faults)
+  const { routes: shown } = JSON.parse(loaded.shown) as { routes: ShownRoute[] }
   const builder = new RouteTableBuilder<RouteOptions>()
   for (const [order, route] of loaded.config.routes.entries()) builder.add(route.match, route, order)
   return print(
@@ -165,7 +178,7 @@ async function routes(file: string): Promise<number> {
       builder
         .build()
         .listing()
-        .map(entry => describe(entry, entry.route)),
+        .map(entry => describe(entry, entry.route, shown[entry.order]!)),
     ),
   )
 }

@@ -76,16 +76,19 @@ export function fieldName() {
 export function fieldMap<V extends z.ZodType>(value: V, reserved: ReadonlySet<string>) {
   return z
     .record(aFieldName(), value)
-    .superRefine((fields, context) => {
-      const seen = new Set<string>()
-      for (const given of Object.keys(fields)) {
-        const complain = (message: string) => context.addIssue({ code: 'custom', message, path: [given] })
-        const name = given.toLowerCase()
-        if (reserved.has(name)) complain('is set by the gateway itself')
-        if (seen.has(name)) complain('stands twice: header names are compared without case')
-        seen.add(name)
-      }
-    })
+    .superRefine(
+      (fields, context) => {
+        const seen = new Set<string>()
+        for (const given of Object.keys(fields)) {
+          const complain = (message: string) => context.addIssue({ code: 'custom', message, path: [given] })
+          const name = given.toLowerCase()
+          if (reserved.has(name)) complain('is set by the gateway itself')
+          if (seen.has(name)) complain('stands twice: header names are compared without case')
+          seen.add(name)
+        }
+      },
+      { when: whereSound() },
+    )
     .transform(fields => Object.fromEntries(Object.entries(fields).map(([name, one]) => [name.toLowerCase(), one])))
 }
 

@@ -27,6 +27,8 @@ const oneLimit = z.strictObject({
   name: policyName.optional().describe('Name in the RateLimit headers; the window unless told.'),
 })
 
+const COST = 'a whole number or an attribute is due'
+
 export const options = z.strictObject({
   limit: units.optional().describe('Units that are admitted in a window; or `limits`.'),
   window: window.optional().describe('Length of the window; 1m unless told.'),
@@ -44,7 +46,7 @@ export const options = z.strictObject({
     .default('client.ip')
     .describe('Whose requests are counted together: attributes joined with +.'),
   cost: z
-    .union([units, z.string().min(1)], { error: 'a whole number or an attribute is due' })
+    .union([units, z.string().regex(/^\D/, { error: COST })], { error: COST })
     .default(1)
     .describe('Units of one request: a number, or an attribute that holds one (1 where it holds none).'),
   algorithm: z

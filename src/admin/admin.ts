@@ -1,11 +1,14 @@
 // The admin port: health, readiness, and what the gateway knows, as JSON; read-only and on loopback unless told otherwise.
+import { lookup } from 'node:dns/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { wheel } from '../clock.ts'
-import { isSecretName, REDACTED } from '../config/redact.ts'
+import { REDACTED, redact, redactText } from '../config/redact.ts'
+import type { Door } from '../listener/handover.ts'
 import { registry } from '../metrics.ts'
 import type { Plugin } from '../pipeline/plugin.ts'
 import type { Entry } from '../route/entry.ts'
-import { describe } from '../route/listing.ts'
+import { describe, type ShownRoute } from '../route/listing.ts'
 import type { Route } from '../route/route.ts'
 import type { PluginSite } from '../snapshot/carry.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
@@ -27,12 +30,14 @@ interface Page {
 }
 
 /** See the head of this file. */
-export class AdminServer {
+export class AdminServer implements Door {
   readonly #source: AdminSource
   readonly #server: Server
   host = ''
   /** The port as configured; 0 for any. */
   wantedPort = 0
+  /** The real one. */
+  port = 0
 
   constructor(source: AdminSource) {
     this.#source = source
@@ -42,22 +47,34 @@ export class AdminServer {
     this.#server.maxConnections = 256
   }
 
-  get port(): number {
-    const address = this.#server.address()
-    return address !== null && typeof address === 'object' ? address.port : 0
-  }
-
-  /** Rejects with the system's error when it cannot listen. */
-  listen(host: string, port: number): Promise<void> {
+  /** Calls `makeWay` right before it takes the port. Rejects with the system's error when it cannot listen. */
+  listen(host: string, port: number, makeWay = () => {}): Promise<void> {
     this.host = host
     this.wantedPort = port
-    return new Promise((resolve, reject) => {
+    return this.#take(port, makeWay)
+  }
+
+  async #take(port: number, makeWay: () => void): Promise<void> {
+    const { address } = await lookup(this.host)
+    makeWay()
+    await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ host, port }, () => {
+      this.#server.listen({ host: address, port }, () => {
         this.#server.off('error', reject)
+        this.port = (this.#server.address() as AddressInfo).port
         resolve()
       })
     })
+  }
+
+  /** See Door. */
+  stopAccepting(): void {
+    this.#server.close()
+  }
+
+  /** See Door. */
+  acceptAgain(): Promise<void> {
+    return this.#take(this.port, () => {})
   }
 
   close(): Promise<void> {
@@ -102,9 +119,9 @@ export class AdminServer {
       case '/config':
         return { status: 200, body: source.shownConfig }
       case '/routes':
-        return json(200, routesPage(source.snapshot))
+        return json(200, routesPage(source.snapshot, shownIn(source)))
       case '/upstreams':
-        return json(200, upstreamsPage(source.snapshot))
+        return json(200, upstreamsPage(source.snapshot, shownIn(source)))
       default:
         return json(404, { error: 'no such page', pages: '/' })
     }
@@ -117,14 +134,36 @@ function json(status: number, value: unknown): Page {
   return { status, body: JSON.stringify(value, null, 2) }
 }
 
-function routesPage(snapshot: Snapshot) {
-  const facts = pluginFacts(snapshot, 'routes')
-  return snapshot.table.listing().map(entry => ({ ...describeRoute(entry), ...facts(entry.route.name) }))
+/** What the pages take from the file itself: what one hides, all do. */
+interface Shown {
+  readonly routes?: readonly ShownRoute[]
+  readonly upstreams?: Readonly<Record<string, ShownUpstream>>
 }
 
-function upstreamsPage(snapshot: Snapshot) {
+interface ShownUpstream {
+  readonly endpoints?: readonly ShownEndpoint[]
+  readonly discover?: { readonly from: string; readonly service: string }
+}
+
+type ShownEndpoint = string | { readonly address: string; readonly labels?: Readonly<Record<string, string>> }
+
+function shownIn(source: AdminSource): Shown {
+  return JSON.parse(source.shownConfig) as Shown
+}
+
+function routesPage(snapshot: Snapshot, shown: Shown) {
+  const facts = pluginFacts(snapshot, 'routes')
+  return snapshot.table
+    .listing()
+    .map(entry => ({ ...describeRoute(entry, shown.routes![entry.order]!), ...facts(entry.route.name) }))
+}
+
+function upstreamsPage(snapshot: Snapshot, shown: Shown) {
   const facts = pluginFacts(snapshot, 'upstreams')
-  return [...snapshot.upstreams.values()].map(upstream => ({ ...describeUpstream(upstream), ...facts(upstream.name) }))
+  return [...snapshot.upstreams.values()].map(upstream => ({
+    ...describeUpstream(upstream, shown.upstreams![upstream.name]!),
+    ...facts(upstream.name),
+  }))
 }
 
 /** What the plugins' `inspect` says of routes or of upstreams, by name: `state`, a list with one entry a plugin. */
@@ -165,18 +204,13 @@ function factsOf(plugin: Plugin, about: 'routes' | 'upstreams'): [string, object
   }
 }
 
-function describeRoute(entry: Entry<Route>) {
-  // What a secret header has to be is a secret as much here as on the page of the configuration.
-  const conditions = entry.conditions.map(({ field, name, value }) => {
-    const hidden = isSecretName(name) && value !== 'present' && value !== 'absent'
-    return `${field} ${name}=${hidden ? REDACTED : value}`
-  })
-  return { ...describe(entry, entry.route.options), conditions, plugins: entry.route.plan.steps.map(step => step.name) }
+function describeRoute(entry: Entry<Route>, shown: ShownRoute) {
+  return { ...describe(entry, entry.route.options, shown), plugins: entry.route.plan.steps.map(step => step.name) }
 }
 
-function describeUpstream(upstream: Upstream) {
+function describeUpstream(upstream: Upstream, shown: ShownUpstream) {
   const { options, poller } = upstream
-  const source = poller === null ? 'static' : `${poller.registry}/${poller.service}`
+  const source = poller === null ? 'static' : `${shown.discover?.from}/${shown.discover?.service}`
   return {
     name: upstream.name,
     scheme: options.scheme,
@@ -187,22 +221,25 @@ function describeUpstream(upstream: Upstream) {
       discovery: {
         source,
         ageSeconds: Number.isNaN(poller.age) ? null : Math.round(poller.age / 100) / 10,
-        failure: poller.failure,
+        failure: poller.failure === null ? null : redactText(poller.failure),
         fromState: poller.fromState,
         held: poller.held.length,
       },
     }),
-    endpoints: upstream.endpoints.map(endpoint => describeEndpoint(endpoint, source)),
+    // Those of the file stand in its order.
+    endpoints: upstream.endpoints.map((endpoint, i) => describeEndpoint(endpoint, source, shown.endpoints?.[i])),
   }
 }
 
-function describeEndpoint(endpoint: Endpoint, source: string) {
+/** `given` is what the file says of it; what a registry says is held to the same rules. */
+function describeEndpoint(endpoint: Endpoint, source: string, given: ShownEndpoint | undefined) {
   const { health, pool } = endpoint
+  const shown = typeof given === 'string' ? { address: given } : given
   return {
-    address: endpoint.address,
+    address: shown?.address === REDACTED ? REDACTED : endpoint.address,
     weight: endpoint.weight,
     share: endpoint.share,
-    labels: endpoint.labels,
+    labels: shown === undefined ? redact(endpoint.labels) : (shown.labels ?? {}),
     source,
     health: {
       usable: health.usable,

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { discoveryOptions } from '../discovery/options.ts'
 import { parseCidr } from '../http/cidr.ts'
-import { listenerOptions } from '../listener/listener.ts'
+import { listenerOptions, listenHost } from '../listener/listener.ts'
 import { pluginList } from '../pipeline/entry.ts'
 import { routeOptions } from '../route/options.ts'
 import { MEMORY_STORE, storeOptions } from '../store/kinds.ts'
@@ -10,7 +10,7 @@ import { duration } from '../units.ts'
 import { upstreamName, upstreamOptions } from '../upstream/options.ts'
 
 const adminListener = z.strictObject({
-  host: z.string().min(1).default('127.0.0.1').describe('Address of the admin pages; keep them off the public net.'),
+  host: listenHost().default('127.0.0.1').describe('Address of the admin pages; keep them off the public net.'),
   port: z.int().min(0).max(65535).default(9901).describe('Port of the admin pages; 0 takes any free one.'),
 })
 

@@ -1,7 +1,7 @@
 // A scalar of the environment is what is due where it stands: text, whatever it looks like (a secret may be digits), or a number, also in quotes.
-import type { z } from 'zod'
+import { z } from 'zod'
 import { type Catalog, isUserPlugin } from '../pipeline/catalog.ts'
-import { condition } from '../pipeline/entry.ts'
+import { condition, off } from '../pipeline/entry.ts'
 import { document } from './document.ts'
 import { valueAt } from './explain.ts'
 import type { Path } from './fault.ts'
@@ -17,18 +17,34 @@ export async function fitEnvironment(tree: Tree, catalog: Catalog, baseDir: stri
     const around = valueAt(tree.value, path.slice(0, -1)) as Record<string | number, unknown> | null | undefined
     const key = path.at(-1)
     if (typeof around !== 'object' || around === null || key === undefined || !Object.hasOwn(around, key)) continue
-    const taken = (await held(tree.value, path, catalog, baseDir)).flatMap(definitions)
-    if (typeof around[key] === 'string') around[key] = plain(text, taken)
+    const schemas = await held(tree.value, path, catalog, baseDir)
+    const taken = schemas.flatMap(definitions)
+    if (typeof around[key] === 'string') around[key] = plain(text, schemas, taken)
     else if (isTextDue(taken)) around[key] = text
   }
 }
 
-/** In flow style `${NAME}` must stand in quotes, which make a text of it. */
-function plain(text: string, taken: readonly Def[]): unknown {
-  if (taken.length === 0 || !taken.every(({ type }) => type === 'number' || type === 'boolean')) return text
-  if (taken.some(({ type }) => type === 'number') && /^[-+]?\d+(?:\.\d+)?$/.test(text)) return Number(text)
-  if (taken.some(({ type }) => type === 'boolean') && /^(?:true|false)$/.test(text)) return text === 'true'
-  return text
+/** In flow style `${NAME}` must stand in quotes, which make a text of it: a number or a boolean where no text will do. */
+function plain(text: string, schemas: readonly z.core.$ZodType[], taken: readonly Def[]): unknown {
+  const others = otherReadings(text)
+  if (others.length === 0 || takes(schemas, text)) return text
+  // Of none that will do, a number for a number: what is wrong with it is then told of it, and not that it is a text.
+  const due = (value: unknown) => taken.length > 0 && taken.every(def => def.type === typeof value)
+  return others.find(value => takes(schemas, value)) ?? others.find(due) ?? text
+}
+
+function otherReadings(text: string): unknown[] {
+  if (/^-?\d+(?:\.\d+)?$/.test(text)) return [Number(text)]
+  return text === 'true' || text === 'false' ? [text === 'true'] : []
+}
+
+function takes(schemas: readonly z.core.$ZodType[], value: unknown): boolean {
+  try {
+    return schemas.some(schema => z.safeParse(schema, value).success)
+  } catch {
+    // A check of a user's plugin that throws is told where the options are checked.
+    return false
+  }
 }
 
 /** The schemas that the value at `path` is held to. */
@@ -38,6 +54,7 @@ async function held(raw: unknown, path: Path, catalog: Catalog, baseDir: string)
   const name = path[at]
   if (typeof name !== 'string') return schemasAt(document, path)
   if (path[at + 1] === 'when') return schemasAt(condition, path.slice(at + 2))
+  if (path[at + 1] === 'off') return schemasAt(off, path.slice(at + 2))
   // A module that is off is not loaded.
   if (isUserPlugin(name) && valueAt(raw, [...path.slice(0, at + 1), 'off']) === true) return []
   try {

@@ -55,7 +55,7 @@ function entryOf(plugins: readonly PluginDefinition[]): Json {
   const maps = plugins.map(plugin => ({
     type: 'object',
     description: plugin.description,
-    properties: { [plugin.name]: { $ref: `#/definitions/plugin.${plugin.name}` } },
+    properties: { [plugin.name]: withoutOptions(plugin, { $ref: `#/definitions/plugin.${plugin.name}` }) },
     required: [plugin.name],
     additionalProperties: false,
   }))
@@ -76,6 +76,13 @@ function entryOf(plugins: readonly PluginDefinition[]): Json {
       },
     ],
   }
+}
+
+/** `- request-id:` with nothing behind the colon is the bare name, where that is enough. */
+function withoutOptions(plugin: PluginDefinition, options: Json): Json {
+  return plugin.options.safeParse({}).success
+    ? { description: plugin.description, anyOf: [options, { type: 'null' }] }
+    : options
 }
 
 /** A plugin's own options, and the two that every plugin has. */
@@ -137,5 +144,12 @@ function forEditors(node: unknown): unknown {
     } else if (key !== 'propertyNames') kept[key] = forEditors(value)
     else if ((value as Json).pattern !== undefined) kept[key] = value
   }
+  // A word beside other shapes, such as `admin: off`. Where a branch takes texts of its own, so it does this one.
+  const branches = rest.anyOf as Json[] | undefined
+  if (
+    branches?.some(branch => branch.const !== undefined) &&
+    !branches.some(branch => branch.type === 'string' && branch.const === undefined)
+  )
+    (kept.anyOf as unknown[]).push(FROM_ENVIRONMENT)
   return kept
 }

@@ -1,6 +1,6 @@
 // From a file to a checked configuration, or to every fault in it at once; nothing of it runs and nothing throws.
 // Over 200 lines because the outline, the plugins and the references between sections are one reading in one order.
-import { accessSync, constants, statSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { compileKey } from '../exchange/attribute.ts'
@@ -13,11 +13,13 @@ import { conflicts } from '../route/entry.ts'
 import { routeOptions } from '../route/options.ts'
 import { MEMORY_STORE } from '../store/kinds.ts'
 import { isUserBalancer } from '../upstream/options.ts'
+import { certificateFaults } from '../upstream/transport/certificates.ts'
 import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
 import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
 import { fitEnvironment } from './fit-environment.ts'
-import { redact } from './redact.ts'
+import { listenAddressProblems } from './listen-address.ts'
+import { concealer, redact } from './redact.ts'
 import { decodeSource, readSource, SourceError } from './source.ts'
 import { isRecord, readTree, type Tree } from './tree.ts'
 
@@ -66,9 +68,16 @@ export async function loadText(source: string | Uint8Array, file: string, contex
  * A fault at `path` of the file as it is now, for what is found only after the load (such as by a plugin's `create`).
  * At the file's first line when it can no longer be read. Never rejects.
  */
-export async function faultIn(file: string, path: Path, message: string, code: FaultCode): Promise<Fault> {
+export async function faultIn(
+  file: string,
+  path: Path,
+  message: string,
+  code: FaultCode,
+  env: LoadContext['env'] = process.env,
+): Promise<Fault> {
   try {
-    return readTree(decodeSource(await readSource(file)), file, process.env).fault(path, message, code)
+    const tree = readTree(decodeSource(await readSource(file)), file, env)
+    return tree.fault(path, concealer(tree.value, tree.substituted)(message, path), code)
   } catch {
     return readTree('', file, {}).fault(path, message, code)
   }
@@ -97,8 +106,8 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
   const outline = document.safeParse(raw)
   const problems = outline.success ? [] : explain(document, outline.error.issues, raw)
   if (isRecord(raw)) {
-    problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...missingFiles(raw, baseDir))
-    problems.push(...engineProblems(raw))
+    problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...certificateProblems(raw, baseDir))
+    problems.push(...listenAddressProblems(raw, tree), ...engineProblems(raw))
     problems.push(...(await pluginProblems(raw, catalog, baseDir)), ...(await balancerProblems(raw, catalog, baseDir)))
   }
   if (tree.faults.length > 0 || problems.length > 0 || !outline.success) {
@@ -111,9 +120,10 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
 
 /** Their places. A key that is a fault of the text already, such as a number, is not told as unknown as well. */
 function problemFaults(problems: readonly Problem[], tree: Tree): Fault[] {
+  const conceal = concealer(tree.value, tree.substituted)
   const told = new Set(tree.faults.map(({ line, column }) => `${line}:${column}`))
   return problems.flatMap(({ path, message, code, on }) => {
-    const fault = tree.fault(path, message, code, on)
+    const fault = tree.fault(path, conceal(message, path), code, on)
     return on === 'key' && told.has(`${fault.line}:${fault.column}`) ? [] : [fault]
   })
 }
@@ -142,7 +152,7 @@ function sourceFault(file: string, error: unknown): Fault {
   return fault(error.message, codes[error.kind], error.before)
 }
 
-/** Names and addresses that stand twice, and upstreams and registries that are named and nobody declares. */
+/** Names that stand twice, and upstreams and registries that are named and nobody declares. */
 function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   const problems: Problem[] = []
   const once = (seen: Map<string, Path>, name: string, path: Path, what: string) => {
@@ -155,20 +165,8 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
   }
 
   const names = new Map<string, Path>()
-  const addresses = new Map<string, Path>()
-  const admin = raw.admin === undefined ? {} : raw.admin
-  const adminAddress = isRecord(admin) ? addressOf(admin.host, admin.port ?? 9901) : null
-  for (const [i, listener] of entries(raw.listeners)) {
-    if (typeof listener.name === 'string')
-      once(names, listener.name, ['listeners', i, 'name'], 'the name of the listener')
-    const address = addressOf(listener.host, listener.port)
-    if (address === null) continue
-    const path = ['listeners', i, 'port']
-    once(addresses, address, path, 'the address of the listener')
-    if (address === adminAddress) {
-      const message = `${quote(address)} is the address of the admin pages`
-      problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID' })
-    }
+  for (const [i, { name }] of entries(raw.listeners)) {
+    if (typeof name === 'string') once(names, name, ['listeners', i, 'name'], 'the name of the listener')
   }
   const upstreams = namesIn(raw.upstreams)
   const known = new Set(upstreams)
@@ -195,12 +193,6 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
 function namesIn(section: unknown): string[] | null {
   if (section === undefined) return []
   return isRecord(section) ? Object.keys(section) : null
-}
-
-/** Null for port 0, which is another one each time, and for what is no address. */
-function addressOf(host: unknown, port: unknown): string | null {
-  if (typeof port !== 'number' || port === 0 || (host !== undefined && typeof host !== 'string')) return null
-  return `${host ?? '127.0.0.1'}:${port}`
 }
 
 /** What a listener asks of an engine that cannot do it. */
@@ -244,28 +236,35 @@ function routeConflicts(raw: Record<string, unknown>, tree: Tree): Problem[] {
   })
 }
 
-/** Certificates and keys that cannot be read: a connection without them would be less than was asked for. */
-function missingFiles(raw: Record<string, unknown>, baseDir: string): Problem[] {
+/** Certificates and keys that cannot be read, or are none: a connection without them would be less than was asked for. */
+function certificateProblems(raw: Record<string, unknown>, baseDir: string): Problem[] {
   const problems: Problem[] = []
   for (const [name, upstream] of Object.entries(isRecord(raw.upstreams) ? raw.upstreams : {})) {
     const tls = isRecord(upstream) ? upstream.tls : undefined
     if (!isRecord(tls)) continue
-    for (const key of ['ca', 'cert', 'key']) {
-      const file = tls[key]
-      if (typeof file !== 'string' || file === '' || isReadable(resolve(baseDir, file))) continue
-      const message = `the file ${quote(file)} cannot be read`
-      problems.push({ path: ['upstreams', name, 'tls', key], message, code: 'SLUICE_CONFIG_FILE' })
+    const fault = (option: string, message: string) => {
+      const path = ['upstreams', name, 'tls', option]
+      problems.push({ path, message: `the file ${quote(String(tls[option]))} ${message}`, code: 'SLUICE_CONFIG_FILE' })
     }
+    const read = (option: string): string | null => {
+      const file = tls[option]
+      if (typeof file !== 'string' || file === '') return null
+      const text = textOf(resolve(baseDir, file))
+      if (text === null) fault(option, 'cannot be read')
+      return text
+    }
+    const files = { ca: read('ca'), cert: read('cert'), key: read('key') }
+    for (const { option, message } of certificateFaults(files)) fault(option, message)
   }
   return problems
 }
 
-function isReadable(file: string): boolean {
+/** Null for what is no file that can be read; asked first, because to open a pipe would wait for its writer. */
+function textOf(file: string): string | null {
   try {
-    accessSync(file, constants.R_OK)
-    return statSync(file).isFile()
+    return statSync(file).isFile() ? readFileSync(file, 'utf8') : null
   } catch {
-    return false
+    return null
   }
 }
 

@@ -341,6 +341,10 @@ class Walk {
       this.add(at, [...path, key], 'this key is not allowed anywhere', 'SLUICE_CONFIG_FORBIDDEN_KEY')
       return { text: key, value: 'drop' }
     }
+    if (key.includes('${')) {
+      this.add(at, [...path, key], 'variables stand in values and not in keys', 'SLUICE_CONFIG_ENV')
+      return { text: key, value: 'drop' }
+    }
     if (key === '<<' && node.type === Scalar.PLAIN) {
       this.add(
         at,

@@ -4,6 +4,7 @@ import { cookieValue } from '../http/cookie.ts'
 import { addressKey } from '../http/forwarded.ts'
 import { hostKey } from '../http/host.ts'
 import { queryValue } from '../http/query.ts'
+import { TOKEN } from '../units.ts'
 import { compileClaim } from './claim.ts'
 import type { Exchange } from './exchange.ts'
 
@@ -40,7 +41,9 @@ export function compileAttribute(text: string, exact = false): Attribute {
   const dot = text.indexOf('.')
   const name = text.slice(dot + 1)
   if (dot < 1 || name === '') throw unknown(text)
-  switch (text.slice(0, dot)) {
+  const kind = text.slice(0, dot)
+  if ((kind === 'header' || kind === 'cookie') && !TOKEN.test(name)) throw unknown(text)
+  switch (kind) {
     case 'header': {
       const lower = name.toLowerCase()
       if (lower === 'host') return x => x.head.host

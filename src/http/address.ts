@@ -36,7 +36,8 @@ export function parseEndpoint(text: string): EndpointAddress | string {
   return { address: `${host}:${port}`, host, port }
 }
 
-function isHost(host: string): boolean {
+/** True for an IPv4 address or a name that a host can have; both lower-case. */
+export function isHost(host: string): boolean {
   if (host.length > 253) return false
   // What looks like a number must be a whole IPv4 address: `127.1` means different machines to different readers.
   if (/^[\d.]+$/.test(host)) return isIPv4(host)

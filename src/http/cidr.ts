@@ -28,7 +28,7 @@ export function addressBytes(text: string): Uint8Array | null {
 
 /** A network `address/bits` (or one address); null when the text is none, or names a zone (`%eth0`): none is compared. */
 export function parseCidr(text: string): { bytes: Uint8Array; bits: number } | null {
-  const found = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(text)
+  const found = /^([^/%]+)(?:\/(0|[1-9]\d{0,2}))?$/.exec(text)
   const bytes = found === null ? null : addressBytes(found[1]!)
   if (found === null || bytes === null) return null
   const widest = bytes.length * 8

@@ -1,15 +1,28 @@
 // What a listener is: its options as they stand in the YAML, and what an engine makes of them.
+import { isIPv6 } from 'node:net'
 import { z } from 'zod'
+import { isHost } from '../http/address.ts'
 import type { Receiver } from '../http/downstream.ts'
 import { duration, size } from '../units.ts'
+import type { Door } from './handover.ts'
 
 /** The engines by name; listener/engines.ts makes them. */
 export const ENGINE_NAMES = ['native', 'uws'] as const
 
+/** What can be listened on: an address of this machine, or a name that comes to one. */
+export function listenHost() {
+  return z
+    .string()
+    .min(1)
+    .refine(text => text === '' || isIPv6(text) || isHost(text.toLowerCase()), {
+      error: 'an address or a host name is due, such as 127.0.0.1, "::" or localhost; the port has its own line',
+    })
+}
+
 /** One entry under `listeners:`. */
 export const listenerOptions = z.strictObject({
   name: z.string().min(1).describe('Unique name of the listener.'),
-  host: z.string().min(1).default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
+  host: listenHost().default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
   port: z.int().min(0).max(65535).describe('Port; 0 takes any free one, printed at start.'),
   engine: z
     .enum(ENGINE_NAMES)
@@ -63,10 +76,8 @@ export function bodyLimit(options: ListenerOptions): number {
 }
 
 /** A listener that accepts connections. */
-export interface Listener {
+export interface Listener extends Door {
   readonly name: string
-  /** The real port. */
-  readonly port: number
   readonly host: string
   /** What is printed at start: `native`, or `uws (…)` with how the library was loaded. */
   readonly engine: string
@@ -80,7 +91,11 @@ export interface Listener {
   destroy(): void
 }
 
-/** Turns sockets into `(RequestHead, Downstream)`. Rejects with an Error whose `code` is the system's when it cannot listen. */
+/** Turns sockets into `(RequestHead, Downstream)`. */
 export interface Engine {
-  listen(options: ListenerOptions, receiver: Receiver): Promise<Listener>
+  /**
+   * Calls `makeWay` right before it takes the port, when nothing else is left to be waited for. Rejects with an Error
+   * whose `code` is the system's when it cannot listen.
+   */
+  listen(options: ListenerOptions, receiver: Receiver, makeWay?: () => void): Promise<Listener>
 }

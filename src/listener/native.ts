@@ -1,5 +1,6 @@
 // The native engine: our HTTP/1.1 codec on node:net.
-import { createServer, type Server, Socket } from 'node:net'
+import { lookup } from 'node:dns/promises'
+import { type AddressInfo, createServer, type Server, Socket } from 'node:net'
 import type { Receiver } from '../http/downstream.ts'
 import { Connection } from './connection.ts'
 import type { Engine, Listener, ListenerOptions } from './listener.ts'
@@ -14,6 +15,7 @@ class NativeListener implements Listener {
   readonly name: string
   readonly host: string
   readonly engine = 'native'
+  port = 0
   #options: ListenerOptions
   readonly #server: Server
   readonly #connections = new Set<Connection>()
@@ -25,6 +27,8 @@ class NativeListener implements Listener {
     this.#options = options
     // pauseOnConnect: nothing is read until the handle has our buffer.
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true, highWaterMark: 64 * 1024 })
+    // Accepting can fail later (EMFILE): the listener goes on and the client sees a refused connection.
+    this.#server.on('error', () => {})
     this.#server.on('connection', accepted => {
       const connection = new Connection(this.#options, receiver, this)
       this.#connections.add(connection)
@@ -32,21 +36,28 @@ class NativeListener implements Listener {
     })
   }
 
-  listen(port: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen({ host: this.host, port, backlog: 4096 }, () => {
-        this.#server.off('error', reject)
-        // Accepting can fail later (EMFILE): the listener goes on and the client sees a refused connection.
-        this.#server.on('error', () => {})
-        resolve()
+  listen(port: number, makeWay: () => void): Promise<void> {
+    // A name may take seconds to look up: not while the port is nobody's.
+    return lookup(this.host).then(({ address }) => {
+      makeWay()
+      return new Promise<void>((resolve, reject) => {
+        this.#server.once('error', reject)
+        this.#server.listen({ host: address, port, backlog: 4096 }, () => {
+          this.#server.off('error', reject)
+          this.port = (this.#server.address() as AddressInfo).port
+          if (this.draining) this.#server.close()
+          resolve()
+        })
       })
     })
   }
 
-  get port(): number {
-    const address = this.#server.address()
-    return address !== null && typeof address === 'object' ? address.port : 0
+  stopAccepting(): void {
+    this.#server.close()
+  }
+
+  acceptAgain(): Promise<void> {
+    return this.listen(this.port, () => {})
   }
 
   get connections(): number {
@@ -120,8 +131,8 @@ function withReadBuffer(accepted: Socket, server: Server, connection: Connection
 
 /** The default engine. */
 export const nativeEngine: Engine = {
-  listen(options: ListenerOptions, receiver: Receiver): Promise<Listener> {
+  listen(options: ListenerOptions, receiver: Receiver, makeWay = () => {}): Promise<Listener> {
     const listener = new NativeListener(options, receiver)
-    return listener.listen(options.port).then(() => listener)
+    return listener.listen(options.port, makeWay).then(() => listener)
   },
 }

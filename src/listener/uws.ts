@@ -107,7 +107,7 @@ class UwsListener implements Listener, UwsOwner {
 
   drain(): Promise<void> {
     this.draining = true
-    this.#stopAccepting()
+    this.stopAccepting()
     return new Promise(resolve => {
       this.#onEmpty = resolve
       if (this.connections === 0) resolve()
@@ -117,7 +117,7 @@ class UwsListener implements Listener, UwsOwner {
 
   destroy(): void {
     this.draining = true
-    this.#stopAccepting()
+    this.stopAccepting()
     if (this.#closed) return
     this.#closed = true
     this.#app.close()
@@ -130,10 +130,14 @@ class UwsListener implements Listener, UwsOwner {
     if (this.draining && this.#inFlight === 0) setImmediate(() => this.#closeIdle())
   }
 
-  #stopAccepting(): void {
+  stopAccepting(): void {
     if (this.#socket === null) return
     this.#library.uws.us_listen_socket_close(this.#socket)
     this.#socket = null
+  }
+
+  async acceptAgain(): Promise<void> {
+    if (!this.draining && !this.listen(this.port)) throw await listenFault(this.host, this.port)
   }
 
   /**
@@ -207,13 +211,14 @@ function listenFault(host: string, port: number): Promise<Error> {
  * and what to install where it cannot be; with ERR_UWS_UNSUPPORTED for what it cannot do; else with the system's code.
  */
 export const uwsEngine: Engine = {
-  async listen(options: ListenerOptions, receiver: Receiver): Promise<Listener> {
+  async listen(options: ListenerOptions, receiver: Receiver, makeWay = () => {}): Promise<Listener> {
     const faults = uwsFaults(options)
     if (faults.length > 0) {
       const text = `listener ${options.name}: ${faults.join('; ')}`
       throw Object.assign(new Error(text), { code: 'ERR_UWS_UNSUPPORTED' })
     }
     const listener = new UwsListener(options, receiver, loadUws())
+    makeWay()
     if (listener.listen(options.port)) return listener
     throw await listenFault(options.host, options.port)
   },

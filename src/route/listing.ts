@@ -1,6 +1,6 @@
 // Routes as people read them: one line a way in, in the order in which they are tried.
 import type { Entry } from './entry.ts'
-import { HOST_ANY, HOST_WILDCARD, type HostPattern } from './match.ts'
+import { type Condition, type Field, HOST_ANY, HOST_WILDCARD, type HostPattern, parseHost } from './match.ts'
 import type { RouteOptions } from './options.ts'
 
 /** One way into a route, in words. */
@@ -13,16 +13,54 @@ export interface ListedRoute {
   readonly to: string
 }
 
-/** Describe an entry of the table; `options` are those of its route. */
-export function describe(entry: Entry<unknown>, options: RouteOptions): ListedRoute {
+/** A route as it stands in the file, but for its secrets (config/redact.ts): what may be shown of it. */
+export interface ShownRoute {
+  readonly name: string
+  readonly match?: {
+    readonly host?: string | readonly string[]
+    readonly path?: string | readonly string[]
+    readonly methods?: readonly string[]
+    readonly headers?: Readonly<Record<string, string>>
+    readonly query?: Readonly<Record<string, string>>
+    readonly cookies?: Readonly<Record<string, string>>
+  } | null
+  readonly upstream?: string
+  readonly redirect?: { readonly to: string }
+}
+
+/** Describe an entry of the table; `options` are those of its route, and `shown` what the file says of it. */
+export function describe(entry: Entry<unknown>, options: RouteOptions, shown: ShownRoute): ListedRoute {
+  const match = shown.match ?? {}
   return {
-    host: hostText(entry.host),
-    path: entry.pattern.text,
-    methods: entry.methods,
-    conditions: entry.conditions.map(({ field, name, value }) => `${field} ${name}=${value}`),
-    route: options.name,
-    to: target(options),
+    host: shownHost(entry.host, options.match.host, match.host),
+    path: listed(match.path)[entry.patternIndex] ?? entry.pattern.text,
+    methods: match.methods ?? null,
+    conditions: entry.conditions.map(condition => {
+      const { field, name } = condition
+      return `${field} ${name}=${expectation(condition, match[RECORDS[field]])}`
+    }),
+    route: shown.name,
+    to: target(options, shown),
   }
+}
+
+const RECORDS = { header: 'headers', query: 'query', cookie: 'cookies' } as const satisfies Record<Field, string>
+
+function listed(one: string | readonly string[] | undefined): readonly string[] {
+  return one === undefined ? [] : typeof one === 'string' ? [one] : one
+}
+
+/** In the form that is compared, unless what stands in the file is not shown. */
+function shownHost(host: HostPattern, given: readonly string[], shown: string | readonly string[] | undefined): string {
+  const text = hostText(host)
+  const at = given.findIndex(one => hostText(parseHost(one)) === text)
+  const seen = listed(shown)[at]
+  return seen === undefined || seen === given[at] ? text : seen
+}
+
+function expectation({ field, name }: Condition, shown: Readonly<Record<string, string>> | undefined): string {
+  const same = (key: string) => (field === 'header' ? key.toLowerCase() : key) === name
+  return Object.entries(shown ?? {}).find(([key]) => same(key))?.[1] ?? ''
 }
 
 function hostText(host: HostPattern): string {
@@ -30,9 +68,9 @@ function hostText(host: HostPattern): string {
   return host.kind === HOST_WILDCARD ? `*.${host.name}` : host.name
 }
 
-function target(options: RouteOptions): string {
-  if (options.upstream !== undefined) return options.upstream
-  if (options.redirect !== undefined) return `redirect ${options.redirect.status} ${options.redirect.to}`
+function target(options: RouteOptions, { upstream, redirect }: ShownRoute): string {
+  if (upstream !== undefined) return upstream
+  if (redirect !== undefined) return `redirect ${options.redirect?.status} ${redirect.to}`
   return `respond ${options.respond?.status}`
 }
 

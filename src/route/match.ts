@@ -179,6 +179,8 @@ export class Condition {
     if (this.#regexp !== null) this.test = 'regexp'
     else if (expectation === 'present' || expectation === 'absent') this.test = expectation
     else this.test = 'equal'
+    if (field === 'header' && this.test === 'equal' && /[^\t\x20-\x7e\x80-\xff]/.test(expectation))
+      throw new PatternError('no header has such a value: it holds control characters, or some past Latin-1')
   }
 
   holds(head: RequestHead): boolean {

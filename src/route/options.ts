@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { pluginList } from '../pipeline/entry.ts'
 import { duration, fieldMap, fieldValue, share, TOKEN, whereSound } from '../units.ts'
-import { Condition, type Field, type PathPattern, PatternError, parseHost, parsePath } from './match.ts'
+import { Condition, type Field, PatternError, parseHost, parsePath } from './match.ts'
 import { PathRewrite, RedirectTarget } from './rewrite.ts'
 
 /** Runs a parser that throws PatternError; gives its message, or null when the text is fine. */
@@ -175,24 +175,20 @@ function checkWhole(route: Unchecked, context: z.core.$RefinementCtx): void {
   if (route.rewrite !== undefined && route.upstream === undefined) {
     fault('rewrite is for routes with an upstream', 'rewrite')
   }
-  const paths = route.match?.path
-  // Faulty patterns are named at their own place.
-  if (
-    !Array.isArray(paths) ||
-    paths.some(path => typeof path !== 'string' || faultOf(() => parsePath(path)) !== null)
-  ) {
-    return
-  }
-  const checkTemplate = (text: unknown, compile: (text: string, pattern: PathPattern) => unknown, ...at: string[]) => {
+  const paths: unknown[] = Array.isArray(route.match?.path) ? route.match.path : []
+  const checkTemplate = (text: unknown, template: typeof PathRewrite | typeof RedirectTarget, ...at: string[]) => {
     if (typeof text !== 'string' || text === '') return
+    const own = faultOf(() => template.check(text))
+    if (own !== null) return fault(own, ...at)
     for (const path of paths) {
-      const message = faultOf(() => compile(text, parsePath(path)))
-      // One is enough: a template that is wrong in itself is so for every pattern.
+      // Faulty patterns are named at their own place.
+      if (typeof path !== 'string' || faultOf(() => parsePath(path)) !== null) continue
+      const message = faultOf(() => new template(text, parsePath(path)))
       if (message !== null) return fault(message, ...at)
     }
   }
-  checkTemplate(route.rewrite?.path, (text, pattern) => new PathRewrite(text, pattern), 'rewrite', 'path')
-  checkTemplate(route.redirect?.to, (text, pattern) => new RedirectTarget(text, pattern), 'redirect', 'to')
+  checkTemplate(route.rewrite?.path, PathRewrite, 'rewrite', 'path')
+  checkTemplate(route.redirect?.to, RedirectTarget, 'redirect', 'to')
 }
 
 /** One entry under `routes:`. */

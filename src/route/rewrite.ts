@@ -7,6 +7,9 @@ const CAPTURE = /:([A-Za-z_][A-Za-z0-9_]*)|\*/g
 /** Scheme and authority of an absolute (or scheme-relative) URL. */
 const AUTHORITY = /^(?:[A-Za-z][A-Za-z0-9+.-]*:)?\/\/[^/?#]*/
 
+/** What would end a parameter, or mean a space, in a query. A path holds neither `#` nor a `%` that is no escape. */
+const QUERY_SYNTAX = /[&=+;]/g
+
 const STAR = -1
 const STAR_AND_SLASH = -2
 
@@ -17,6 +20,8 @@ class Template {
   readonly #sources: number[]
   /** Per capture: the text behind it. */
   readonly #texts: string[]
+  /** Captures before the query; what stands behind is a part of a value there. */
+  readonly #inPath: number
   /** Segments before the pattern's star. */
   readonly #prefix: number
 
@@ -25,6 +30,7 @@ class Template {
     const query = text.indexOf('?')
     const sources: number[] = []
     const texts: string[] = []
+    let inPath = 0
     let end = 0
     for (const found of text.matchAll(CAPTURE)) {
       let before = text.slice(end, found.index)
@@ -40,27 +46,31 @@ class Template {
       const slash = name === undefined && before.endsWith('/') && at > root && (query === -1 || at < query)
       end = found.index + found[0].length
       if (slash) before = before.slice(0, -1)
+      if (query === -1 || at < query) inPath++
       texts.push(before)
       sources.push(slash ? STAR_AND_SLASH : source)
     }
     this.#first = texts.length === 0 ? text : texts.shift()!
     this.#sources = sources
     this.#texts = sources.length === 0 ? [] : [...texts, text.slice(end)]
+    this.#inPath = inPath
     this.#prefix = pattern.segments.length
   }
 
   expand(path: string): string {
     let out = this.#first
     for (let i = 0; i < this.#sources.length; i++) {
-      const source = this.#sources[i]!
-      if (source >= 0) out += segmentAt(path, source)
-      else {
-        const rest = starAt(path, this.#prefix)
-        out += source === STAR ? rest.slice(1) : rest
-      }
+      const captured = this.#captured(path, this.#sources[i]!)
+      out += i < this.#inPath ? captured : captured.replace(QUERY_SYNTAX, encodeURIComponent)
       out += this.#texts[i]!
     }
     return out
+  }
+
+  #captured(path: string, source: number): string {
+    if (source >= 0) return segmentAt(path, source)
+    const rest = starAt(path, this.#prefix)
+    return source === STAR ? rest.slice(1) : rest
   }
 }
 
@@ -70,11 +80,16 @@ export class PathRewrite {
 
   /** Throws PatternError when the template is no path or names what the pattern does not bind. */
   constructor(text: string, pattern: PathPattern) {
+    PathRewrite.check(text)
+    this.#template = new Template(text, 0, pattern)
+  }
+
+  /** Throws PatternError when the template is wrong in itself, whatever the pattern. */
+  static check(text: string): void {
     if (!text.startsWith('/')) throw new PatternError('a path is due, it begins with /')
     if (/[?#]/.test(text)) throw new PatternError('a path has no query: it goes on as the client sent it')
     if (/[^\x21-\x7e]/.test(text))
       throw new PatternError('a path has neither spaces nor characters past ASCII: escape them')
-    this.#template = new Template(text, 0, pattern)
     if (normalizePath(text.replace(CAPTURE, 'x'), true) === null) throw new PatternError('is no valid path')
   }
 
@@ -98,6 +113,17 @@ export class RedirectTarget {
 
   /** Throws PatternError when the template is no URL or names what the pattern does not bind. */
   constructor(text: string, pattern: PathPattern) {
+    RedirectTarget.check(text)
+    const authority = AUTHORITY.exec(text)?.[0]
+    const { target, fragment } = cut(text)
+    this.#fragment = fragment
+    this.#keepsQuery = !target.includes('?')
+    this.#local = authority === undefined
+    this.#template = new Template(target, authority?.length ?? 0, pattern)
+  }
+
+  /** Throws PatternError when the template is wrong in itself, whatever the pattern. */
+  static check(text: string): void {
     const authority = AUTHORITY.exec(text)?.[0]
     if (authority === undefined && !text.startsWith('/')) {
       throw new PatternError('a URL (https://…) or a path that begins with / is due')
@@ -108,13 +134,11 @@ export class RedirectTarget {
     if (authority !== undefined && /:[A-Za-z_]|\*/.test(authority.replace(/^[^/]*/, ''))) {
       throw new PatternError('`*` and parameters stand only behind the host')
     }
-    const hash = text.indexOf('#')
-    const target = hash === -1 ? text : text.slice(0, hash)
-    this.#fragment = hash === -1 ? '' : text.slice(hash)
-    if (/[*]|:[A-Za-z_]/.test(this.#fragment)) throw new PatternError('`*` and parameters do not stand in a fragment')
-    this.#keepsQuery = !target.includes('?')
-    this.#local = authority === undefined
-    this.#template = new Template(target, authority?.length ?? 0, pattern)
+    if (authority !== undefined && !isAuthority(authority.replace(/^[^/]*\/\//, ''))) {
+      throw new PatternError('behind // a host is due, and a port up to 65535 where there is one')
+    }
+    if (/[*]|:[A-Za-z_]/.test(cut(text).fragment))
+      throw new PatternError('`*` and parameters do not stand in a fragment')
   }
 
   /**
@@ -135,4 +159,13 @@ export class RedirectTarget {
     }
     return target + this.#fragment
   }
+}
+
+function cut(text: string): { target: string; fragment: string } {
+  const hash = text.indexOf('#')
+  return hash === -1 ? { target: text, fragment: '' } : { target: text.slice(0, hash), fragment: text.slice(hash) }
+}
+
+function isAuthority(text: string): boolean {
+  return text !== '' && URL.canParse(`http://${text}/`)
 }

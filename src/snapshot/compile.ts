@@ -31,6 +31,7 @@ import { BALANCERS } from '../upstream/balance/algorithms.ts'
 import type { MakeBalancer } from '../upstream/balance/balancer.ts'
 import { contained } from '../upstream/balance/user.ts'
 import { isUserBalancer } from '../upstream/options.ts'
+import { CertificateError } from '../upstream/transport/certificates.ts'
 import { Upstream } from '../upstream/upstream.ts'
 import { fingerprint, type PluginSite, type RegistrySite, type StoreSite, sameUpstream, siteKey } from './carry.ts'
 import { type SharedState, SharedStates } from './shared-state.ts'
@@ -196,8 +197,9 @@ class Compiler {
           this.#freshUpstreams.push(upstream)
         }
       } catch (error) {
+        const option = error instanceof CertificateError ? [error.option] : []
         throw new CompileError(
-          ['upstreams', name, 'tls'],
+          ['upstreams', name, 'tls', ...option],
           `a certificate file cannot be used: ${(error as Error).message}`,
         )
       }

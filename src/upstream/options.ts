@@ -66,6 +66,8 @@ const tls = z
     when: whereSound('cert', 'key'),
   })
 
+const PORT = 'a port, or the name of one, is due'
+
 const discover = z.strictObject({
   from: z.string().min(1).describe('Name of a registry under `discovery:`.'),
   service: z.string().min(1).max(512).describe('What the registry calls the service.'),
@@ -74,7 +76,7 @@ const discover = z.strictObject({
     .default({})
     .describe('Labels that an instance must have to be taken.'),
   port: z
-    .union([z.int().min(1).max(65_535), z.string().min(1)], { error: 'a port, or the name of one, is due' })
+    .union([z.int().min(1).max(65_535), z.string().regex(/\D/, { error: PORT })], { error: PORT })
     .optional()
     .describe("Port of every instance, or its name; without it the registry's."),
 })

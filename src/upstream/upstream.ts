@@ -1,4 +1,5 @@
 // A named group of endpoints with its balancer, its health and its settings.
+import { readFileSync } from 'node:fs'
 import { wheel } from '../clock.ts'
 import type { Poller } from '../discovery/poller.ts'
 import { select } from '../discovery/select.ts'
@@ -11,8 +12,9 @@ import type { ActiveState } from './health/health.ts'
 import { PassiveHealth } from './health/passive.ts'
 import type { UpstreamOptions } from './options.ts'
 import { SlowStart } from './slow-start.ts'
-import { Http1Pool, readTlsFile } from './transport/pool.ts'
-import type { TransportOptions, TransportTls } from './transport/transport.ts'
+import { type CertificateFiles, secureContext } from './transport/certificates.ts'
+import { Http1Pool } from './transport/pool.ts'
+import type { TransportOptions } from './transport/transport.ts'
 
 /** What an upstream is made of beside its options. */
 export interface UpstreamParts {
@@ -43,6 +45,8 @@ export class Upstream {
   readonly poller: Poller | null
   readonly #makeBalancer: MakeBalancer
   readonly #transport: TransportOptions
+  /** Null for http. */
+  readonly #certificates: CertificateFiles | null
   readonly #log: Log
   readonly #active: ActiveHealth | null
   readonly #passive: PassiveHealth | null
@@ -52,7 +56,7 @@ export class Upstream {
   #warm = false
   #pending: NodeJS.Immediate | null = null
 
-  /** Throws when a certificate file cannot be read: security that cannot be had must not be left out. */
+  /** Throws when a certificate file cannot be read, or is none (CertificateError). */
   constructor(name: string, options: UpstreamOptions, { resolve, makeBalancer, poller, log }: UpstreamParts) {
     this.name = name
     this.options = options
@@ -60,13 +64,19 @@ export class Upstream {
     this.#makeBalancer = makeBalancer
     this.#log = log
     const { scheme, connections, timeouts, health, host } = options
-    const tls = scheme === 'https' ? loadTls(options.tls, resolve) : null
+    this.#certificates = scheme === 'https' ? readCertificates(options.tls, resolve) : null
+    const tls =
+      this.#certificates === null
+        ? null
+        : {
+            context: secureContext(this.#certificates),
+            verify: options.tls?.verify ?? true,
+            servername: options.tls?.servername ?? null,
+          }
     this.#transport = { scheme, tls, connections, timeouts }
     const probeHost = host === 'pass' || host === 'endpoint' ? null : host
     this.#active =
-      health?.active === undefined
-        ? null
-        : new ActiveHealth(health.active, { scheme, tls, host: probeHost }, this, wheel)
+      health?.active === undefined ? null : new ActiveHealth(health.active, { tls, host: probeHost }, this, wheel)
     this.#passive = health?.passive === undefined ? null : new PassiveHealth(health.passive, this, wheel)
     this.#slowStart = new SlowStart(options.slowStart, () => this.#rebuild(), wheel)
     this.balancer = makeBalancer([], null)
@@ -77,8 +87,8 @@ export class Upstream {
 
   /** False when a certificate file was renewed since it was read. Throws when one can no longer be read. */
   certificatesCurrent(resolve: (path: string) => string): boolean {
-    if (this.options.scheme !== 'https') return true
-    return JSON.stringify(loadTls(this.options.tls, resolve)) === JSON.stringify(this.#transport.tls)
+    if (this.#certificates === null) return true
+    return JSON.stringify(readCertificates(this.options.tls, resolve)) === JSON.stringify(this.#certificates)
   }
 
   /** Take over options that differ in nothing but their endpoints. */
@@ -216,13 +226,7 @@ export class Upstream {
   }
 }
 
-function loadTls(options: UpstreamOptions['tls'], resolve: (path: string) => string): TransportTls {
-  const read = (path: string | undefined) => (path === undefined ? null : readTlsFile(resolve(path)))
-  return {
-    ca: read(options?.ca),
-    cert: read(options?.cert),
-    key: read(options?.key),
-    verify: options?.verify ?? true,
-    servername: options?.servername ?? null,
-  }
+function readCertificates(options: UpstreamOptions['tls'], resolve: (path: string) => string): CertificateFiles {
+  const read = (path: string | undefined) => (path === undefined ? null : readFileSync(resolve(path), 'utf8'))
+  return { ca: read(options?.ca), cert: read(options?.cert), key: read(options?.key) }
 }

@@ -96,6 +96,59 @@ t.test('/routes in the order in which they are tried, with their plugins', async
   )
 })
 
+t.test('what /config hides, no other page shows: /routes, /upstreams and the faults in /readyz', async t => {
+  const upstream = await RawUpstream.start(t)
+  const text = `listeners: [{ name: web, port: 0 }]
+admin: { port: 0 }
+upstreams:
+  up: { endpoints: [{ address: "${upstream.address}", labels: { edge: "\${MY_SECRET}", token: leak-1, zone: b } }] }
+routes:
+  - name: a
+    match:
+      host: ["API.example.com", "\${MY_SECRET}.example.com"]
+      path: ["/a", "/hook/\${MY_SECRET}"]
+      headers: { X-Edge: "\${MY_SECRET}", Authorization: present, x-plain: shown }
+      query: { k: "\${MY_SECRET}", sig: leak-2 }
+      cookies: { session: leak-3, cohort: beta }
+    upstream: up
+  - { name: b, match: { path: /b }, redirect: { to: "https://leak-4@h.example/?token=leak-5" } }
+  - { name: c, match: { path: /c }, redirect: { to: "https://h.example/\${MY_SECRET}", status: 302 } }
+`
+  const g = await startReloading(t, text, { env: { MY_SECRET: 'leak-0', DB_PASS: 'leak-9' } })
+  for (const path of ['/config', '/routes', '/upstreams']) t.notMatch((await page(g, path)).text, /leak-/, path)
+  const routes = JSON.parse((await page(g, '/routes')).text)
+  const row = (host: string, path: string) =>
+    routes.find((one: Record<string, string>) => one.host === host && one.path === path)
+  t.match(row('api.example.com', '/a'), {
+    conditions: [
+      'header x-edge=[redacted]',
+      'header authorization=present',
+      'header x-plain=shown',
+      'query k=[redacted]',
+      'query sig=[redacted]',
+      'cookie session=[redacted]',
+      'cookie cohort=beta',
+    ],
+    to: 'up',
+  })
+  t.ok(row('[redacted]', '[redacted]'))
+  t.equal(row('*', '/b').to, 'redirect 308 https://[redacted]@h.example/?token=[redacted]')
+  t.equal(row('*', '/c').to, 'redirect 302 [redacted]')
+  const [{ endpoints }] = JSON.parse((await page(g, '/upstreams')).text)
+  t.match(endpoints[0], {
+    address: upstream.address,
+    labels: { edge: '[redacted]', token: '[redacted]', zone: 'b' },
+  })
+  const faulty = text
+    .replace('upstream: up', 'upstream: "${DB_PASS}"')
+    .replace('x-plain: shown', '"x plain": "${DB_PASS}"')
+  t.notOk(await g.reload(faulty))
+  const faults: string[] = JSON.parse((await page(g, '/readyz')).text).lastReload.faults
+  t.match(faults, [/match\.headers/, /routes\[0\]\.upstream: there is no upstream \[redacted\]; known: up/])
+  t.notMatch(faults.join(), /leak-/)
+  t.notMatch(JSON.stringify(g.log), /leak-/)
+})
+
 t.test('/upstreams counts what is under way, and what was', async t => {
   const { g, upstream } = await start(t)
   upstream.onRequest = () => {}

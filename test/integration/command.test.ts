@@ -268,6 +268,18 @@ t.test('demo: each line that it prints does what it says', async t => {
   t.same(await process.exit(), { code: 0, signal: null })
 })
 
+t.test('demo: from a folder without a file it runs the one that comes with it', async t => {
+  const process = sluice(t, ['demo'], { PORT: '0', ADMIN_PORT: '0' }, t.testdir({}))
+  await process.printed('Ctrl-C')
+  t.match(process.out, `configured by ${join(ROOT, 'config/gateway.yaml')}`)
+  process.kill('SIGINT')
+  t.same(await process.exit(), { code: 0, signal: null })
+  const own = t.testdir({ config: { 'gateway.yaml': 'x: 1' } })
+  t.match((await run(t, ['demo'], {}, own)).err, /^config\/gateway\.yaml:1:1 /, 'that of the folder comes first')
+  const named = await run(t, ['demo'], { SLUICE_CONFIG: 'none.yaml' }, own)
+  t.match(named.err, /^none\.yaml:1:1 /)
+})
+
 t.test('demo: a port in use', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

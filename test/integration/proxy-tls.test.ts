@@ -1,37 +1,18 @@
 // Upstreams behind TLS, with an authority made for the test: what is trusted, what is not, and under which name.
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { createServer, type TLSSocket, type TlsOptions } from 'node:tls'
 import t, { type Test } from 'tap'
+import { makeCertificates } from '../support/certificates.ts'
 import { startGateway } from '../support/gateway.ts'
 import type { RawClient } from '../support/raw-client.ts'
+import { eventually } from '../support/within.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'sluice-tls-'))
-const at = (name: string) => join(folder, name)
-const read = (name: string) => readFileSync(at(name), 'utf8')
-
-function openssl(...args: string[]): void {
-  execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' })
-}
-
-/** An authority, and a certificate of its for `names`. */
-function makeCertificates(): void {
-  const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  openssl('req', '-x509', ...ec, '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2', '-subj', '/CN=Test authority')
-  for (const [name, alternatives] of [
-    ['server', 'DNS:inner.test,DNS:localhost,IP:127.0.0.1'],
-    ['other', 'DNS:other.test'],
-    ['client', 'DNS:gateway.test'],
-  ] as const) {
-    openssl('req', ...ec, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`)
-    writeFileSync(at(`${name}.ext`), `subjectAltName=${alternatives}\n`)
-    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2',
-      '-extfile', `${name}.ext`, '-out', `${name}.pem`) // biome-ignore format: one command
-  }
-}
+const { at, read } = makeCertificates(t, {
+  server: 'DNS:inner.test,DNS:localhost,IP:127.0.0.1',
+  other: 'DNS:other.test',
+  client: 'DNS:gateway.test',
+})
 
 interface TlsUpstream {
   readonly port: number
@@ -80,9 +61,6 @@ async function ask(client: RawClient, ...lines: string[]): Promise<string> {
     ? `${answer.status} ${JSON.parse(answer.text).code}`
     : answer.text
 }
-
-makeCertificates()
-t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
 /** Ask once through a gateway with these TLS options. */
 async function once(
@@ -149,9 +127,68 @@ t.test('a certificate of our own is shown where it is asked for', async t => {
   t.match(await once(t, port, { ca: at('ca.pem') }), /^502 /, 'without one, the upstream refuses')
 })
 
-t.test('certificate files that cannot be used stop the start', async t => {
-  const up = (tls: object) => ({ up: { endpoints: ['127.0.0.1:1'], scheme: 'https', tls } })
-  await t.rejects(startGateway(t, up({ ca: at('missing.pem') })), /missing\.pem/)
+t.test('certificate files that cannot be used stop the start, each told at its place', async t => {
+  const made = (name: string, text: string) => {
+    writeFileSync(at(name), text)
+    return at(name)
+  }
+  const empty = made('empty.pem', '')
+  const garbage = made('garbage.pem', 'no PEM\n')
+  const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'
+  const half = made('half.pem', read('ca.pem') + broken)
+  const ca = at('ca.pem')
+  const cases: [Record<string, string>, RegExp][] = [
+    [{ ca: at('missing.pem') }, /:\d+:\d+ upstreams\.up\.tls\.ca: the file ".*missing\.pem" cannot be read/],
+    // Taken as it is, an empty text would mean the usual authorities.
+    [
+      { ca: empty },
+      /:\d+:\d+ upstreams\.up\.tls\.ca: the file ".*empty\.pem" holds no certificate \(SLUICE_CONFIG_FILE/,
+    ],
+    [{ ca: garbage }, /upstreams\.up\.tls\.ca: the file ".*garbage\.pem" holds no certificate/],
+    [{ ca: at('server.key') }, /upstreams\.up\.tls\.ca: the file ".*server\.key" holds no certificate/],
+    [{ ca: half }, /upstreams\.up\.tls\.ca: the file ".*half\.pem" holds a certificate that cannot be read/],
+    [{ ca, cert: garbage, key: at('client.key') }, /upstreams\.up\.tls\.cert: .* holds no certificate/],
+    [{ ca, cert: at('client.pem'), key: garbage }, /upstreams\.up\.tls\.key: .* holds no private key that can be read/],
+    [{ ca, cert: at('client.pem'), key: empty }, /upstreams\.up\.tls\.key: .* holds no private key that can be read/],
+    [{ ca, cert: at('client.pem'), key: at('other.key') }, /tls\.key: .* does not belong to the certificate/],
+    [{ ca: empty, cert: empty, key: empty }, /tls\.ca: .*\n.*tls\.cert: .*\n.*tls\.key: /],
+  ]
+  for (const [tls, fault] of cases) {
+    await t.rejects(
+      startGateway(t, { up: { endpoints: ['127.0.0.1:1'], scheme: 'https', tls } }),
+      { name: 'ConfigError', message: fault },
+      JSON.stringify(tls),
+    )
+  }
+})
+
+t.test('a bundle, and a certificate in one file with its key', async t => {
+  const { port } = await tlsUpstream(t, 'server', { ca: read('ca.pem'), requestCert: true, rejectUnauthorized: true })
+  writeFileSync(at('bundle.pem'), `# two of them\n${read('other.pem')}${read('ca.pem')}`)
+  writeFileSync(at('both.pem'), read('client.pem') + read('client.key'))
+  t.equal(await once(t, port, { ca: at('bundle.pem'), cert: at('both.pem'), key: at('both.pem') }), 'ok')
+})
+
+t.test('probes trust the same authorities and show the same certificate', async t => {
+  const { port, seen } = await tlsUpstream(t, 'server', {
+    ca: read('ca.pem'),
+    requestCert: true,
+    rejectUnauthorized: true,
+  })
+  const health = { active: { interval: '50ms', timeout: '1s' } }
+  const healthy = async (tls: Record<string, unknown>) => {
+    const up = { endpoints: [`127.0.0.1:${port}`], scheme: 'https', tls, health }
+    const { health: found } = (await startGateway(t, { up })).endpoint()
+    await eventually(
+      () => found.active === 'healthy' || found.probeFault !== '',
+      () => 'there was no probe',
+    )
+    return found.active === 'healthy'
+  }
+  t.ok(await healthy({ ca: at('ca.pem'), cert: at('client.pem'), key: at('client.key') }))
+  t.ok(seen.some(one => one.authorized && one.text.includes('sluice-health')))
+  t.notOk(await healthy({ ca: at('ca.pem') }))
+  t.notOk(await healthy({ ca: at('other.pem'), cert: at('client.pem'), key: at('client.key') }))
 })
 
 t.test('plain HTTP where TLS is due is 502', async t => {

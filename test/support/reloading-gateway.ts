@@ -59,7 +59,11 @@ export class ReloadingGateway {
 }
 
 /** Start on this configuration; `watch` is off unless asked for. */
-export async function startReloading(t: Test, config: string, watch = false): Promise<ReloadingGateway> {
+export async function startReloading(
+  t: Test,
+  config: string,
+  { watch = false, env = {} }: { watch?: boolean; env?: Readonly<Record<string, string>> } = {},
+): Promise<ReloadingGateway> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-reload-'))
   const file = join(folder, 'gateway.yaml')
   writeFileSync(file, config)
@@ -75,7 +79,7 @@ export async function startReloading(t: Test, config: string, watch = false): Pr
     plugins,
     modules: { sluice: pluginApi },
     moduleUrls: { sluice: new URL('../../src/plugin-api.ts', import.meta.url).href },
-    env: {},
+    env,
     log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
     watch,
   })

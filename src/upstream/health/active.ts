@@ -2,6 +2,7 @@
 import { type ClientRequest, request as plainRequest } from 'node:http'
 import { type RequestOptions, request as secureRequest } from 'node:https'
 import { isIP } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
 import { Timer, type Wheel } from '../../clock.ts'
 import type { Endpoint } from '../endpoint.ts'
 import type { TransportTls } from '../transport/transport.ts'
@@ -18,7 +19,7 @@ export interface ActiveOwner {
 
 /** How probes reach endpoints. */
 export interface ProbeTarget {
-  readonly scheme: 'http' | 'https'
+  /** Null for http. */
   readonly tls: TransportTls | null
   /** Host field of a probe; null for the endpoint's address. */
   readonly host: string | null
@@ -97,7 +98,14 @@ class Probe {
       headers: { host: target.host ?? address, 'user-agent': 'sluice-health', connection: 'close' },
     }
     this.timer.set(options.timeout)
-    const request = target.scheme === 'https' ? secureRequest({ ...to, ...secure(target.tls, host) }) : plainRequest(to)
+    let request: ClientRequest
+    try {
+      request = target.tls === null ? plainRequest(to) : secureRequest({ ...to, ...secure(target.tls, host) })
+    } catch (error) {
+      // What cannot even be begun is a failed probe like any other.
+      this.#settle((error as NodeJS.ErrnoException).code ?? (error as Error).message)
+      return
+    }
     this.#request = request
     request.on('response', response => {
       const status = response.statusCode ?? 0
@@ -147,12 +155,11 @@ class Probe {
   }
 }
 
-function secure(tls: TransportTls | null, host: string): RequestOptions {
+/** `secureContext` is handed on to tls.connect like its other options, which the types do not say. */
+function secure(tls: TransportTls, host: string): RequestOptions & Pick<ConnectionOptions, 'secureContext'> {
   return {
-    servername: tls?.servername ?? (isIP(host) === 0 ? host : ''),
-    rejectUnauthorized: tls?.verify ?? true,
-    ...(tls?.ca ? { ca: tls.ca } : {}),
-    ...(tls?.cert ? { cert: tls.cert } : {}),
-    ...(tls?.key ? { key: tls.key } : {}),
+    servername: tls.servername ?? (isIP(host) === 0 ? host : ''),
+    rejectUnauthorized: tls.verify,
+    secureContext: tls.context,
   }
 }

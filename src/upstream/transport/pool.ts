@@ -1,6 +1,5 @@
 // The keep-alive connections to one endpoint: newest idle first, a bound, and a bounded queue for when it is reached.
-import { readFileSync } from 'node:fs'
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { connect as connectTcp, isIP, Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { GatewayError } from '../../errors.ts'
 import type { BodySource, RequestHead } from '../../http/head.ts'
@@ -77,33 +76,37 @@ export class Http1Pool implements EndpointPool {
   #connect(): UpstreamConnection {
     const connection = new UpstreamConnection(this)
     this.#connections.add(connection)
-    connection.attach(this.#socket(connection))
+    connection.attach(this.#begun(connection))
     return connection
   }
 
+  /** What fails before it begins fails as any connection does: by an event, later. */
+  #begun(connection: UpstreamConnection): Socket {
+    try {
+      return this.#socket(connection)
+    } catch (error) {
+      return new Socket().destroy(error as Error)
+    }
+  }
+
   #socket(connection: UpstreamConnection): Socket {
-    const secure = this.options.scheme === 'https'
+    const { tls } = this.options
     const onread = {
-      buffer: secure ? Buffer.allocUnsafeSlow(TLS_BUFFER) : readBuffer,
+      buffer: tls === null ? readBuffer : Buffer.allocUnsafeSlow(TLS_BUFFER),
       callback: (length: number, bytes: Uint8Array) => {
         connection.read(bytes as Buffer, length)
         return true
       },
     }
     const to = { host: this.#host, port: this.#port, noDelay: true, onread, highWaterMark: 64 * 1024 }
-    if (!secure) return connectTcp(to)
-    const tls = this.options.tls
-    const servername = tls?.servername ?? (isIP(this.#host) === 0 ? this.#host : '')
-    const socket = connectTls({
+    if (tls === null) return connectTcp(to)
+    return connectTls({
       ...to,
-      servername,
-      rejectUnauthorized: tls?.verify ?? true,
+      servername: tls.servername ?? (isIP(this.#host) === 0 ? this.#host : ''),
+      rejectUnauthorized: tls.verify,
       ALPNProtocols: ['http/1.1'],
-      ...(tls?.ca ? { ca: tls.ca } : {}),
-      ...(tls?.cert ? { cert: tls.cert } : {}),
-      ...(tls?.key ? { key: tls.key } : {}),
+      secureContext: tls.context,
     })
-    return socket
   }
 
   /** A connection is clean and free. Called by the connection. */
@@ -149,9 +152,4 @@ export class Http1Pool implements EndpointPool {
     this.#closed = true
     for (const connection of this.#idle.splice(0)) connection.destroy()
   }
-}
-
-/** Read certificate files at load, so that a missing one is a fault of the configuration and never of a request. */
-export function readTlsFile(path: string): string {
-  return readFileSync(path, 'utf8')
 }

@@ -1,4 +1,5 @@
 // How a request reaches an endpoint: what a transport takes and what it calls back.
+import type { SecureContext } from 'node:tls'
 import type { GatewayError } from '../../errors.ts'
 import type { BodySource, HeaderList, RequestHead, ResponseHead } from '../../http/head.ts'
 
@@ -33,11 +34,10 @@ export interface TransportOptions {
   readonly timeouts: { readonly connect: number; readonly response: number; readonly idle: number }
 }
 
-/** Certificate checks towards an https upstream: contents, not paths. */
+/** Certificate checks towards an https upstream. */
 export interface TransportTls {
-  readonly ca: string | null
-  readonly cert: string | null
-  readonly key: string | null
+  /** Authorities to trust, and the certificate to show. Made once: what is wrong with them is no request's business. */
+  readonly context: SecureContext
   readonly verify: boolean
   readonly servername: string | null
 }

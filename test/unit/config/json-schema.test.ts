@@ -61,6 +61,23 @@ t.test('plugins stand as a name, as a map of one, or as a module', async t => {
   t.equal(options.count!.default, 5)
 })
 
+t.test(
+  'a plugin without options may have none behind its colon; a word beside a map may come from a variable',
+  async t => {
+    const bare = { ...sample, name: 'bare', options: z.strictObject({ a: z.string().optional().describe('A.') }) }
+    const { definitions, properties } = jsonSchema([sample, bare as PluginDefinition]) as {
+      definitions: Record<string, Json>
+      properties: Record<string, Json>
+    }
+    const maps = (definitions.plugin!.anyOf as Json[]).flatMap(one => Object.values((one.properties ?? {}) as Json))
+    t.match(maps, [
+      { anyOf: [{ $ref: '#/definitions/plugin.bare' }, { type: 'null' }] },
+      { $ref: '#/definitions/plugin.sample' },
+    ])
+    t.match((properties.admin!.anyOf as Json[]).at(-1), { $ref: '#/definitions/fromEnvironment' })
+  },
+)
+
 t.test('defaults stand as one writes them, and keys with one are not required', async t => {
   const { properties } = jsonSchema([]) as { properties: Record<string, Json> }
   const listener = (properties.listeners!.items as Json).properties as Record<

@@ -224,12 +224,24 @@ t.test('faults of listeners', async t => {
       'listeners:\n  - { name: a, port: 80 }\n  - { name: a, port: 80, host: 127.0.0.1 }\n',
       [
         '3:13 listeners[1].name: "a" is the name of the listener on line 2 already (SLUICE_CONFIG_INVALID)',
-        '3:22 listeners[1].port: "127.0.0.1:80" is the address of the listener on line 2 already (SLUICE_CONFIG_INVALID)',
+        '3:22 listeners[1].port: "127.0.0.1:80" is the address of the listener on line 2 (SLUICE_CONFIG_INVALID)',
       ],
     ],
     [
       'listeners: [{ name: a, port: 9901 }]\n',
       ['1:30 listeners[0].port: "127.0.0.1:9901" is the address of the admin pages (SLUICE_CONFIG_INVALID)'],
+    ],
+    ...['300.1.1.1', 'http://x', '127.0.0.1:80', '"[::1]"', 'a b', '"127.1"'].map((host): [string, string[]] => [
+      `listeners: [{ name: a, port: 0, host: ${host} }]\n`,
+      [
+        '1:39 listeners[0].host: an address or a host name is due, such as 127.0.0.1, "::" or localhost; the port has its own line (SLUICE_CONFIG_INVALID)',
+      ],
+    ]),
+    [
+      'listeners: [{ name: a, port: 1, host: 0.0.0.0 }]\nadmin: { port: 1 }\n',
+      [
+        '1:30 listeners[0].port: "0.0.0.0:1" cannot be open beside "127.0.0.1:1", the address of the admin pages (SLUICE_CONFIG_INVALID)',
+      ],
     ],
   ]
   for (const [text, expected] of cases) {
@@ -241,6 +253,28 @@ t.test('faults of listeners', async t => {
   }
   t.same(await faultsOf('listeners: [{ name: a, port: 0 }, { name: b, port: 0 }]\nadmin: off\n'), [])
   t.same(await faultsOf('listeners: [{ name: a, port: 9901 }]\nadmin: false\n'), [])
+})
+
+t.test('two addresses that cannot be open beside each other', async t => {
+  const clash = async (...hosts: string[]) => {
+    const listeners = hosts.map((host, i) => `  - { name: n${i}, port: 80, host: "${host}" }\n`).join('')
+    const faults = await faultsOf(`listeners:\n${listeners}admin: off\n`)
+    return faults.map(fault =>
+      /listeners\[(\d)\]\.port: .* the address of the listener on line (\d)/.exec(fault)!.slice(1).join(),
+    )
+  }
+  t.same(await clash('127.0.0.1', '0.0.0.0'), ['1,2'])
+  t.same(await clash('0.0.0.0', '127.0.0.1'), ['1,2'])
+  t.same(await clash('::', '127.0.0.1'), ['1,2'], 'a socket on :: takes IPv4 too')
+  t.same(await clash('0.0.0.0', '::'), ['1,2'])
+  t.same(await clash('::1', '::'), ['1,2'])
+  t.same(await clash('localhost', '::'), ['1,2'])
+  t.same(await clash('::1', '0:0::1'), ['1,2'])
+  t.same(await clash('::ffff:127.0.0.1', '127.0.0.1'), ['1,2'])
+  t.same(await clash('127.0.0.2', '127.0.0.3', '0.0.0.0', '127.0.0.4'), ['2,2', '3,4'])
+  t.same(await clash('127.0.0.1', '127.0.0.2', '::1', 'fe80::1%eth0', 'fe80::1%eth1'), [])
+  t.same(await clash('0.0.0.0', '::1'), [], 'one family each')
+  t.same(await clash('localhost', '127.0.0.1', '0.0.0.0'), ['2,3'], 'what a name comes to is not known here')
 })
 
 t.test('what discovery and balancers may get wrong', async t => {
@@ -359,12 +393,7 @@ t.test('what a fault of the text leaves open is not told as something else', asy
     ['plugins: [{ id: { off: "${GONE}" } }]\n', [`3:24 plugins[0].id.off: ${gone}`]],
     ['stores: { s: { kind: "${GONE}", url: "redis://h" } }\n', [`3:22 stores.s.kind: ${gone}`]],
     ['stores: ${GONE}\nplugins: [{ limit: { limit: 1, to: b } }]\n', [`3:9 stores: ${gone}`]],
-    [
-      '"${GONE}": 1\n',
-      [
-        '3:1 ["${GONE}"]: unknown key; known: listeners, admin, stateDir, shutdown, trustedProxies, stores, discovery, upstreams, plugins, routes (SLUICE_CONFIG_UNKNOWN_KEY)',
-      ],
-    ],
+    ['"${GONE}": 1\n', ['3:1 ["${GONE}"]: variables stand in values and not in keys (SLUICE_CONFIG_ENV)']],
     ['80: 1\n', ['3:1 a key must be text ("80"); put it in quotes (SLUICE_CONFIG_SYNTAX)']],
     ['shutdown: { grace: .inf }\n', ['3:20 shutdown.grace: a finite number is due (SLUICE_CONFIG_INVALID)']],
     [
@@ -522,6 +551,37 @@ routes: [{ name: a, upstream: a, plugins: [ { limit: { limit: "\${PORT}" } } ], 
   })
   const bad = await loadText(text, 'g.yaml', { ...context(), env: { PORT: '8x', TIME: '5s' } })
   t.match(bad.faults.map(formatFault), [/port: a number is due/, /weight: a number is due/, /limit: a number is due/])
+  const more = `listeners: [{ name: web, port: 0 }]
+admin: "\${OFF}"
+discovery: { c: { kind: consul, address: "http://127.0.0.1:1" } }
+upstreams: { a: { discover: { from: c, service: s, port: "\${PORT}" } }, b: { discover: { from: c, service: s, port: "\${NAME}" } } }
+plugins: [{ limit: { limit: x, off: "\${TRUE}" } }, { any: { cost: "\${PORT}", by: "\${PORT}" } }]
+routes:
+  - { name: r, match: { path: /r }, redirect: { to: /x, status: "\${S302}" } }
+  - { name: s, upstream: a, retry: { on: ["\${E502}", "\${RESET}"] } }
+`
+  const any = definePlugin({
+    name: 'any',
+    description: 'Unions.',
+    options: z.strictObject({
+      cost: z.union([z.int(), z.string().regex(/^\D/)]).describe('A number, or a text that is none.'),
+      by: z.union([z.string(), z.number()]).describe('Either.'),
+    }),
+    create: () => ({}),
+  }) as PluginDefinition
+  const env = { OFF: 'off', PORT: '80', NAME: 'http', TRUE: 'true', S302: '302', E502: '502', RESET: 'reset' }
+  const unions = await loadText(more, 'g.yaml', { env, catalog: new Catalog([limit, any]) })
+  t.same(unions.faults.map(formatFault), [])
+  t.match(unions.config, {
+    admin: null,
+    upstreams: { a: { discover: { port: 80 } }, b: { discover: { port: 'http' } } },
+    plugins: [{ off: true }, { options: { cost: 80, by: '80' } }],
+    routes: [{ redirect: { status: 302 } }, { retry: { on: [502, 'reset'] } }],
+  })
+  t.match(
+    (await loadText(more, 'g.yaml', { env: { ...env, S302: '305' }, catalog: new Catalog([limit, any]) })).faults,
+    [{ message: /^301, 302, 303, 307 or 308 is due, found/ }],
+  )
   // What stands there itself is text.
   const own = await loadText('listeners: [{ name: web, port: "80" }]', 'g.yaml', context())
   t.match(own.faults.map(formatFault), [/port: .*number/])
@@ -588,6 +648,47 @@ t.test('a secret that an alias brings is not shown either', async t => {
   t.notMatch(shown!, /hunter2/)
 })
 
+t.test('no fault tells a secret that it is about', async t => {
+  const env = { DB_PASS: 'hunter2', X_TOKEN: '/a/hun ter/*x', SHORT_KEY: '7z', PLAIN: 'seen' }
+  const faults = async (text: string) =>
+    (await loadText(HEAD + text, 'g.yaml', { ...context(), env })).faults.map(formatFault)
+  const route = (more: string) => `routes:\n  - { name: r, upstream: a, ${more} }\n`
+  const hidden = 'cannot be used; its value is a secret and not shown (SLUICE_CONFIG_INVALID)'
+  const cases: [string, string][] = [
+    [
+      'routes: [{ name: r, upstream: "${DB_PASS}" }]\n',
+      '3:31 routes[0].upstream: there is no upstream [redacted]; known: a (SLUICE_CONFIG_REFERENCE)',
+    ],
+    [route('match: { path: "${X_TOKEN}" }'), `4:44 routes[0].match.path: ${hidden}`],
+    [route('match: { headers: { x: "~(${DB_PASS}" } }'), `4:52 routes[0].match.headers.x: ${hidden}`],
+    [
+      route('timeout: "${SHORT_KEY}"'),
+      '4:38 routes[0].timeout: a duration with its unit is due, such as 250ms, 5s, 1m or 24h, or none (SLUICE_CONFIG_INVALID)',
+    ],
+    [
+      'plugins: [{ limit: { limit: 1, to: "${DB_PASS}" } }]\n',
+      '3:36 plugins[0].limit.to: there is no upstream [redacted] (SLUICE_CONFIG_PLUGIN)',
+    ],
+    [
+      'plugins: [{ limit: { limit: 1, to: "${PLAIN}" } }]\n',
+      '3:36 plugins[0].limit.to: there is no upstream seen (SLUICE_CONFIG_PLUGIN)',
+    ],
+    [
+      route('retry: { on: ["${DB_PASS}"] }'),
+      '4:43 routes[0].retry.on[0]: connect, reset, 502, 503 or 504 is due, found [redacted] (SLUICE_CONFIG_INVALID)',
+    ],
+    [route('match: { headers: { x-api-key: "~(abcdefg" } }'), `4:60 routes[0].match.headers.x-api-key: ${hidden}`],
+  ]
+  for (const [text, fault] of cases) t.same(await faults(text), [`g.yaml:${fault}`])
+  t.same(
+    await faults(
+      'routes:\n  - { name: "${DB_PASS}", upstream: a }\n  - { name: hunter2, match: { path: /b }, upstream: a }\n',
+    ),
+    ['g.yaml:5:13 routes[1].name: [redacted] is the name of the route on line 4 already (SLUICE_CONFIG_INVALID)'],
+    'nor one that stands elsewhere',
+  )
+})
+
 t.test('an entry that is off is held to its name alone', async t => {
   t.same(await faultsOf(`${HEAD}plugins: [{ limit: { limit: x, off: true } }, { ./gone.ts: { off: true } }]\n`), [])
   t.match(await faultsOf(`${HEAD}plugins: [{ limt: { off: true } }]\n`), [/there is no plugin "limt"/])
@@ -625,11 +726,16 @@ t.test('what is no readable file is a fault and no wait', async t => {
   t.same(await told('/dev/zero'), ['/dev/zero:1:1 is not a regular file (SLUICE_CONFIG_FILE)'])
 })
 
-t.test('a fault found later gets its line from the file', async t => {
+t.test('a fault found later gets its line from the file, and tells no secret', async t => {
   const dir = t.testdir({ 'g.yaml': `${HEAD}plugins:\n  - limit:\n      limit: 1\n` })
   const fault = await faultIn(join(dir, 'g.yaml'), ['plugins', 0, 'limit', 'limit'], 'no', 'SLUICE_CONFIG_PLUGIN')
   t.match(fault, { line: 5, column: 14, path: 'plugins[0].limit.limit' })
   t.match(await faultIn(join(dir, 'gone'), ['plugins', 0], 'no', 'SLUICE_CONFIG_PLUGIN'), { line: 1, column: 1 })
+  const secret = t.testdir({ 'g.yaml': `${HEAD}plugins: [{ limit: { to: "\${A_TOKEN}" } }]\n` })
+  const told = await faultIn(join(secret, 'g.yaml'), ['plugins', 0, 'limit'], 'not "hunter2"', 'SLUICE_CONFIG_PLUGIN', {
+    A_TOKEN: 'hunter2',
+  })
+  t.equal(told.message, 'not [redacted]')
 })
 
 t.test('freezing goes all the way down', async t => {

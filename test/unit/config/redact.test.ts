@@ -1,6 +1,6 @@
 // No secret of the file reaches the admin pages.
 import t from 'tap'
-import { redact } from '../../../src/config/redact.ts'
+import { isSecretName, redact, redactText } from '../../../src/config/redact.ts'
 
 t.test('scalars under names of secrets, in lists too', async t => {
   t.same(
@@ -67,4 +67,57 @@ t.test('the given value is left alone', async t => {
   const given = { a: { secret: 'x' } }
   redact(given)
   t.same(given, { a: { secret: 'x' } })
+})
+
+t.test('names that mean a secret, and names that only sound like one', async t => {
+  const secret = [
+    ...['authorization', 'proxy-authorization', 'cookie', 'set-cookie', 'x-auth', 'x-auth-user', 'x-api-key', 'x-sig'],
+    ...['session', 'sid', 'connect.sid', 'PHPSESSID', 'JSESSIONID', 'session_id', 'auth_token', 'apikey', 'api_key'],
+    ...['DB_PASS', 'PGPASS', 'APP_PWD', 'SIGNING_PASSPHRASE', 'BASIC_AUTH', 'basicAuth', 'AWS_CREDS', 'CREDENTIALS'],
+    ...['AWS_ACCESS_KEY_ID', 'accessKeyId', 'PRIVATE', 'PRIVATE_PEM', 'passwd', 'signature', 'header.authorization'],
+  ]
+  t.same(
+    secret.filter(name => !isSecretName(name)),
+    [],
+  )
+  const plain = [
+    ...['author', 'passive', 'compassion', 'design', 'assign', 'sidecar', 'cohort', 'cookie.cohort', 'jwt.sub'],
+    ...['AUTH_URL', 'PRIVATE_HOST', 'SESSION_SERVICE', 'COOKIE_NAME', 'maxKeys', 'tokenFile', 'DB_PASSWORD_FILE'],
+    ...['keyboard', 'cookies', 'issuer', 'path', 'host'],
+  ]
+  t.same(plain.filter(isSecretName), [])
+})
+
+t.test('whether a header is there is no secret, nor is the name of a cookie', async t => {
+  const given = { headers: { authorization: 'present', cookie: 'absent' }, cookie: 'sid', key: 'all', set: ['cookie'] }
+  t.same(redact(given), given)
+  t.same(redact({ cookie: 'sid=1', headers: { 'set-cookie': 'a=b' } }), {
+    cookie: '[redacted]',
+    headers: { 'set-cookie': '[redacted]' },
+  })
+})
+
+t.test('parameters of a query that are named like secrets', async t => {
+  t.equal(
+    redactText('https://h/a?x=1&token=abc&sig=d#e and redis://h/0?password=p'),
+    'https://h/a?x=1&token=[redacted]&sig=[redacted]#e and redis://h/0?password=[redacted]',
+  )
+  t.equal(redactText('/find?q=token&page=2'), '/find?q=token&page=2')
+})
+
+t.test('tokens, wherever they stand', async t => {
+  const jwt = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln-_A'
+  t.equal(redactText(jwt), '[redacted]')
+  t.equal(redactText(`Bearer ${jwt}, and ${jwt}.a.b`), 'Bearer [redacted], and [redacted]')
+  t.equal(redactText('keyJa.b.c and eyJ alone'), 'keyJa.b.c and eyJ alone')
+})
+
+t.test('a text of a megabyte takes no longer than it is, whatever it holds', async t => {
+  const pieces = ['x', 'a:', '://', '//', '@', ':', '//x:', 'eyJ', 'eyJ-', 'eyJ.', '?', '&a', '?a=', 'sha256:', 'ab+']
+  for (const piece of pieces) {
+    const text = piece.repeat(2 ** 20 / piece.length)
+    const began = performance.now()
+    redact({ body: text })
+    t.ok(performance.now() - began < 1000, `${piece}: ${Math.round(performance.now() - began)} ms`)
+  }
 })

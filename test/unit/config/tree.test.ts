@@ -44,6 +44,7 @@ t.test('every fault of the text has its line and column', async t => {
     ['1: x\n', ['g.yaml:1:1 a key must be text ("1"); put it in quotes (SLUICE_CONFIG_SYNTAX)']],
     ['? [a]\n: x\n', ['g.yaml:1:3 a key must be text; put it in quotes (SLUICE_CONFIG_SYNTAX)']],
     ['a: &a\n  b: *a\n', ['g.yaml:2:6 a.b: the alias *a stands inside its own anchor (SLUICE_CONFIG_LIMIT)']],
+    ['"${A}": 1\n', ['g.yaml:1:1 ["${A}"]: variables stand in values and not in keys (SLUICE_CONFIG_ENV)']],
     [
       'a: *b\n',
       [

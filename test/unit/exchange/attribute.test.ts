@@ -67,7 +67,19 @@ t.test('attributes', async t => {
   t.equal(compileAttribute('consumer')(six), undefined)
   t.equal(compileAttribute('client.ip')(six), '2001:db8:1:2::/64', 'what one customer has')
   t.equal(compileAttribute('client.ip', true)(six), '2001:db8:1:2:3:4:5:6')
-  for (const bad of ['', 'client', 'client.port', 'header.', '.x', 'x.y', 'Header.a', 'constructor', 'path.x']) {
+  for (const bad of [
+    '',
+    'client',
+    'client.port',
+    'header.',
+    '.x',
+    'x.y',
+    'Header.a',
+    'constructor',
+    'path.x',
+    'header.a b',
+    'cookie.a=b',
+  ]) {
     t.throws(() => compileAttribute(bad), AttributeError, JSON.stringify(bad))
   }
 })

@@ -96,6 +96,9 @@ t.test('conditions that cannot be', async t => {
   t.throws(() => new Condition('cookie', 'a=b', '1'), { name: 'PatternError', message: /no cookie name/ })
   t.throws(() => new Condition('header', 'Host', '1'), { name: 'PatternError', message: /match\.host/ })
   t.throws(() => new Condition('header', 'Transfer-Encoding', '1'), { name: 'PatternError', message: /never reach/ })
+  for (const value of ['a\nb', 'a\r', '\0', '日本'])
+    t.throws(() => new Condition('header', 'x', value), { name: 'PatternError', message: /no header has such a value/ })
+  t.doesNotThrow(() => new Condition('query', 'x', '日本'))
 })
 
 t.test('query values', async t => {

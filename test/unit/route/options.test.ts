@@ -66,6 +66,19 @@ t.test('faults', async t => {
       /^match\.path\.1: .*last whole segment/,
       /^match\.path\.2: .*whole segment/,
     ],
+    // What is wrong with a template by itself is told beside faulty patterns, and for those that are sound the rest.
+    [{ match: { path: 'a' }, rewrite: { path: 'x' } }, /^match\.path: /, /^rewrite\.path: a path is due/],
+    [
+      { match: { path: ['a', '/b'] }, rewrite: { path: '/:id' } },
+      /^match\.path\.0: /,
+      /^rewrite\.path: .*pattern \/b /,
+    ],
+    [
+      { match: { path: 'a' }, upstream: undefined, redirect: { to: 'https://' } },
+      /^match\.path: /,
+      /^redirect\.to: behind \/\/ a host is due/,
+    ],
+    [{ match: { headers: { x: 'a\r\nb' } } }, /^match\.headers\.x: no header has such a value/],
     [{ timeout: 30, rewrite: { path: '/:id' } }, /^timeout: /, /^rewrite\.path: /],
     [{ match: { path: [] } }, /^match\.path: /],
     [{ match: { path: 7 } }, /^match\.path: a path pattern or a list of them is due/],
@@ -99,6 +112,11 @@ t.test('faults', async t => {
     [{ upstream: undefined, respond: { status: 204, body: 'x' } }, /^respond\.body: .*no body/],
     [{ upstream: undefined, respond: { headers: { 'Content-Length': '1' } } }, /^respond\.headers\.Content-Length: /],
     [{ upstream: undefined, respond: { headers: { x: 'a\r\ny: b' } } }, /^respond\.headers\.x: .*control/],
+    [
+      { upstream: undefined, respond: { headers: { 'X-A': '1', 'x-a': '\n' } } },
+      /^respond\.headers\.x-a: stands twice/,
+      /^respond\.headers\.x-a: .*control/,
+    ],
   ]
   for (const [wrong, ...expected] of cases) {
     const found = faults(wrong)

@@ -1,7 +1,6 @@
 // Compiling over several reloads: slots never clash in a plan, and what is carried over is the same object in its old slot.
 import { deepEqual, equal, ok } from 'node:assert/strict'
 import { rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { type Config, document } from '../../../src/config/document.ts'
@@ -10,6 +9,7 @@ import { definePlugin, type Plugin, type PluginDefinition, type Slot, z } from '
 import { fingerprint, type PluginSite } from '../../../src/snapshot/carry.ts'
 import { compile } from '../../../src/snapshot/compile.ts'
 import type { Snapshot } from '../../../src/snapshot/snapshot.ts'
+import { makeCertificates } from '../../support/certificates.ts'
 
 /** What became of an instance. */
 interface Fate {
@@ -212,8 +212,8 @@ t.test('a compile that fails or is not used closes what it made, and nothing els
 })
 
 t.test('an upstream is the same while its options and its certificates are', async t => {
-  const folder = t.testdir({ 'ca.pem': 'one' })
-  const context = { catalog: new Catalog(definitions), log, file: join(folder, 'gateway.yaml') }
+  const { at, read } = makeCertificates(t, { other: 'DNS:other.test' })
+  const context = { catalog: new Catalog(definitions), log, file: at('gateway.yaml') }
   const next = async (previous: Snapshot | null, tls: Record<string, unknown> = { ca: 'ca.pem' }) => {
     const upstreams = { up: { endpoints: ['127.0.0.1:1'], scheme: 'https', tls } }
     const compiled = await compile(config({ everywhere: [], routes: [] }, { upstreams }), previous, context)
@@ -223,12 +223,18 @@ t.test('an upstream is the same while its options and its certificates are', asy
   const first = await next(null)
   const second = await next(first)
   t.equal(second.upstreams.get('up'), first.upstreams.get('up'))
-  writeFileSync(join(folder, 'ca.pem'), 'two')
+  writeFileSync(at('ca.pem'), read('other.pem'))
   const renewed = await next(second)
   t.not(renewed.upstreams.get('up'), first.upstreams.get('up'), 'a renewed certificate is used')
   const other = await next(renewed, { ca: 'ca.pem', servername: 'a.example' })
   t.not(other.upstreams.get('up'), renewed.upstreams.get('up'))
-  rmSync(join(folder, 'ca.pem'))
+  writeFileSync(at('ca.pem'), '')
+  await t.rejects(next(other, { ca: 'ca.pem' }), {
+    name: 'CompileError',
+    path: ['upstreams', 'up', 'tls', 'ca'],
+    message: 'a certificate file cannot be used: its file holds no certificate',
+  })
+  rmSync(at('ca.pem'))
   await t.rejects(next(other, { ca: 'ca.pem', servername: 'a.example' }), {
     name: 'CompileError',
     path: ['upstreams', 'up', 'tls'],

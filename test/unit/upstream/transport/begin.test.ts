@@ -1,0 +1,64 @@
+// A connection and a probe that cannot even be begun: they fail like any other, and nothing is thrown.
+import t from 'tap'
+import { wheel } from '../../../../src/clock.ts'
+import type { GatewayError } from '../../../../src/errors.ts'
+import { Endpoint } from '../../../../src/upstream/endpoint.ts'
+import { ActiveHealth } from '../../../../src/upstream/health/active.ts'
+import { secureContext } from '../../../../src/upstream/transport/certificates.ts'
+import { Http1Pool } from '../../../../src/upstream/transport/pool.ts'
+import type { TransportOptions, TransportTls } from '../../../../src/upstream/transport/transport.ts'
+import { requestHead } from '../../../support/request-head.ts'
+import { eventually } from '../../../support/within.ts'
+
+/** Node throws for it where others end in an event. */
+const PORT = 70_000
+
+const TLS: TransportTls = {
+  context: secureContext({ ca: null, cert: null, key: null }),
+  verify: true,
+  servername: null,
+}
+const SCHEMES = [
+  ['http', null],
+  ['https', TLS],
+] as const
+
+function poolOf(scheme: 'http' | 'https', tls: TransportTls | null): Http1Pool {
+  const options: TransportOptions = {
+    scheme,
+    tls,
+    connections: { max: 1, pending: 1, idle: 1000 },
+    timeouts: { connect: 1000, response: 1000, idle: 1000 },
+  }
+  return new Http1Pool('127.0.0.1', PORT, options)
+}
+
+for (const [scheme, tls] of SCHEMES) {
+  t.test(`${scheme}: a connection`, async t => {
+    const pool = poolOf(scheme, tls)
+    const body = { onChunk: null, trailers: null, pause() {}, resume() {} }
+    const error = await new Promise<GatewayError>(resolve => {
+      const sink = { onHead() {}, onChunk: () => true, onEnd() {}, onError: resolve, onReadEnd() {} }
+      pool.send(requestHead('GET', 'h.test', '/'), 'h.test', body, sink, Number.POSITIVE_INFINITY)
+    })
+    t.equal(error.code, 'SLUICE_UPSTREAM_CONNECT')
+    t.ok(error.unsent)
+    t.same([pool.open, pool.waiting], [0, 0])
+  })
+
+  t.test(`${scheme}: a probe`, async t => {
+    const endpoint = new Endpoint(
+      { address: `127.0.0.1:${PORT}`, host: '127.0.0.1', port: PORT, weight: 1, labels: {} },
+      poolOf(scheme, tls),
+    )
+    const options = { path: '/', interval: 20, timeout: 100, healthyAfter: 1, unhealthyAfter: 2, expect: '200' }
+    const health = new ActiveHealth(options, { tls, host: null }, { probed() {}, proven() {} }, wheel)
+    health.watch(endpoint)
+    t.teardown(() => health.close())
+    await eventually(
+      () => endpoint.health.active === 'unhealthy',
+      () => 'it is not found to be ill',
+    )
+    t.equal(endpoint.health.probeFault, 'ERR_SOCKET_BAD_PORT')
+  })
+}
