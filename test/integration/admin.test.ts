@@ -140,8 +140,8 @@ routes:
     labels: { edge: '[redacted]', token: '[redacted]', zone: 'b' },
   })
   const faulty = text
-    .replace('upstream: up', 'upstream: "${DB_PASS}"')
-    .replace('x-plain: shown', '"x plain": "${DB_PASS}"')
+    .replace('upstream: up', `upstream: "\${DB_PASS}"`)
+    .replace('x-plain: shown', `"x plain": "\${DB_PASS}"`)
   t.notOk(await g.reload(faulty))
   const faults: string[] = JSON.parse((await page(g, '/readyz')).text).lastReload.faults
   t.match(faults, [/match\.headers/, /routes\[0\]\.upstream: there is no upstream \[redacted\]; known: up/])
