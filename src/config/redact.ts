@@ -103,7 +103,9 @@ const PIECE = 4
 export function concealer(raw: unknown, substituted: readonly Substitution[]): (message: string, path: Path) => string {
   const secrets = substituted.filter(({ names }) => names.some(isSecretName))
   return (message, path) => {
-    let told = redactText(message)
+    const about = valueAt(raw, path)
+    // Only then: an example of ours may hold a password too.
+    let told = typeof about === 'string' && redactText(about) !== about ? redactText(message) : message
     const own = secretAt(path)
     for (const text of [...secrets.map(secret => secret.text), own ?? '']) {
       if (text === '') continue

@@ -670,6 +670,10 @@ t.test('no fault tells a secret that it is about', async t => {
       '3:36 plugins[0].limit.to: there is no upstream [redacted] (SLUICE_CONFIG_PLUGIN)',
     ],
     [
+      'plugins: [{ limit: { limit: 1, to: "x://u:p@h" } }]\n',
+      '3:36 plugins[0].limit.to: there is no upstream x://[redacted]@h (SLUICE_CONFIG_PLUGIN)',
+    ],
+    [
       'plugins: [{ limit: { limit: 1, to: "${PLAIN}" } }]\n',
       '3:36 plugins[0].limit.to: there is no upstream seen (SLUICE_CONFIG_PLUGIN)',
     ],
