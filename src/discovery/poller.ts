@@ -86,6 +86,11 @@ export class Poller {
     return this.#guard.held
   }
 
+  /** True when link-local addresses may be used. */
+  get linkLocal(): boolean {
+    return this.#parts.options.linkLocal
+  }
+
   /** Be told of every change; returns what ends it. */
   subscribe(listener: (instances: readonly Instance[]) => void): () => void {
     this.#listeners.add(listener)

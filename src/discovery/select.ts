@@ -1,7 +1,7 @@
 // Which instances of a service an upstream takes, and at which port.
 import { type EndpointFacts, joinAddress } from '../http/address.ts'
-import { addressBytes } from '../http/cidr.ts'
 import type { Instance } from './provider.ts'
+import { targetFault } from './target.ts'
 
 /** What an upstream says of the instances it wants. */
 export interface Wanted {
@@ -34,12 +34,5 @@ export function instanceFault(instance: Instance, linkLocal: boolean): string | 
   if (!Number.isFinite(weight) || weight < 0 || weight > 1_000_000) return `weight ${weight} is out of range`
   const address = joinAddress(host, port === 0 ? 1 : port)
   if (typeof address === 'string') return address
-  if (!linkLocal && isLinkLocal(host)) return 'is a link-local address (allow them with `linkLocal: true`)'
-  return null
-}
-
-function isLinkLocal(host: string): boolean {
-  const bytes = addressBytes(host)
-  if (bytes === null) return false
-  return bytes.length === 4 ? bytes[0] === 169 && bytes[1] === 254 : bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80
+  return targetFault(host, linkLocal)
 }

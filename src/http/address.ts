@@ -39,12 +39,10 @@ export function parseEndpoint(text: string): EndpointAddress | string {
 /** True for an IPv4 address or a name that a host can have; both lower-case. */
 export function isHost(host: string): boolean {
   if (host.length > 253) return false
-  // What looks like a number must be a whole IPv4 address: `127.1` means different machines to different readers.
-  if (/^[\d.]+$/.test(host)) return isIPv4(host)
-  return host
-    .replace(/\.$/, '')
-    .split('.')
-    .every(label => LABEL.test(label))
+  const labels = host.replace(/\.$/, '').split('.')
+  // What ends in a number must be a whole IPv4 address (WHATWG URL): `127.1` and `0x7f000001` are addresses to some readers.
+  if (/^(?:0x[0-9a-f]*|\d+)$/.test(labels.at(-1)!)) return isIPv4(host)
+  return labels.every(label => LABEL.test(label))
 }
 
 /** What the configuration or a registry says of an endpoint. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { wheel } from '../clock.ts'
 import type { Poller } from '../discovery/poller.ts'
 import { select } from '../discovery/select.ts'
+import { lookupAllowed } from '../discovery/target.ts'
 import type { EndpointFacts } from '../http/address.ts'
 import type { Log } from '../log.ts'
 import type { Balancer, MakeBalancer } from './balance/balancer.ts'
@@ -73,10 +74,10 @@ export class Upstream {
             verify: options.tls?.verify ?? true,
             servername: options.tls?.servername ?? null,
           }
-    this.#transport = { scheme, tls, connections, timeouts }
-    const probeHost = host === 'pass' || host === 'endpoint' ? null : host
-    this.#active =
-      health?.active === undefined ? null : new ActiveHealth(health.active, { tls, host: probeHost }, this, wheel)
+    const lookup = poller === null ? null : lookupAllowed(poller.linkLocal)
+    this.#transport = { scheme, tls, connections, timeouts, lookup }
+    const probe = { tls, lookup, host: host === 'pass' || host === 'endpoint' ? null : host }
+    this.#active = health?.active === undefined ? null : new ActiveHealth(health.active, probe, this, wheel)
     this.#passive = health?.passive === undefined ? null : new PassiveHealth(health.passive, this, wheel)
     this.#slowStart = new SlowStart(options.slowStart, () => this.#rebuild(), wheel)
     this.balancer = makeBalancer([], null)
