@@ -94,10 +94,16 @@ t.test('a TTL shortens the interval, to 5 s at least', async t => {
   script.tell([instance(1)], null, 1000)
   poller.start()
   await poller.ready
-  await pace.pass(4_700)
+  await pace.pass(4_999)
   t.equal(script.cursors.length, 1)
-  await pace.pass(300)
+  await pace.pass(1)
   t.equal(script.cursors.length, 2)
+  script.tell([instance(1)], null, 20_000)
+  await pace.pass(5_000)
+  await pace.pass(18_999)
+  t.equal(script.cursors.length, 3)
+  await pace.pass(1)
+  t.equal(script.cursors.length, 4, 'spread over the last tenth where there is room')
 })
 
 t.test('failures: the last good set stays, one line a change, backoff, a fresh start', async t => {
