@@ -174,6 +174,38 @@ t.test('eureka: the delta saves fetches, and misses nothing', async t => {
   t.same(ports(await (await provider(t, without)).poll('orders', null, never)), [5], 'where the delta is off')
 })
 
+t.test('eureka: what changed while nobody asked, or nobody answered, is no longer in the delta', async t => {
+  const eureka = await startEureka(t)
+  const asked = await provider(t, eureka)
+  const now = performance.now.bind(performance)
+  let passed = 0
+  performance.now = () => now() + passed
+  t.teardown(() => {
+    performance.now = now
+  })
+  /** As many as before, so that the hash stays, and too long ago for the delta. */
+  const replaced = async (port: number) => {
+    await eureka.set('orders', at(1, port))
+    eureka.changed.clear()
+  }
+  await replaced(2)
+  t.same(ports(await asked.poll('orders', null, never)), [1, 2])
+  const { fetched } = eureka.state
+  passed += 100_000
+  await asked.poll('orders', null, never)
+  passed += 100_000
+  await asked.poll('orders', null, never)
+  t.equal(eureka.state.fetched, fetched, 'each delta reaches back to the one before')
+  await replaced(3)
+  passed += 130_000
+  t.same(ports(await asked.poll('orders', null, never)), [1, 3], 'asked after more than two minutes')
+  await eureka.fail('status-500')
+  await t.rejects(asked.poll('orders', null, never))
+  await eureka.fail(null)
+  await replaced(4)
+  t.same(ports(await asked.poll('orders', null, never)), [1, 4], 'after a failure')
+})
+
 t.test('kubernetes: ready ones, else serving ones; ports by name', async t => {
   const endpoint = (address: string, conditions: object) => ({
     addresses: [address, '10.9.9.9'],
