@@ -2,6 +2,12 @@
 import type { Agent, Dispatcher } from 'undici'
 import { MAX_ANSWER, WAIT } from './provider.ts'
 
+/**
+ * Longest line of a stream, in characters: room for an EndpointSlice of a thousand endpoints and for a thousand events of
+ * etcd. Parsing more would stop all traffic for longer than a few hundredths of a second.
+ */
+const MAX_LINE = 4 * 1024 * 1024
+
 /** A registry answered with something other than what was asked for. The message is fit for a log. */
 export class AnswerError extends Error {
   /** HTTP status; 0 when it was not the status that was wrong. */
@@ -78,20 +84,32 @@ export class HttpRegistry {
 
   /**
    * Ask for an answer without an end and yield its lines as they come. Ends when the registry ends it; leaving the loop
-   * closes the connection. Rejects like `ask`, and for a line of more than MAX_ANSWER bytes.
+   * closes the connection. Rejects like `ask`, and for a line of more than MAX_LINE characters.
    */
   async *lines(question: Question): AsyncGenerator<string, void, undefined> {
     const response = await this.#send(question)
     const decoder = new TextDecoder()
-    let rest = ''
+    // Of the line under way: what came before is not looked at again, however small the pieces.
+    let pieces: string[] = []
+    let length = 0
     try {
       for await (const chunk of response.body) {
-        rest += decoder.decode(chunk as Buffer, { stream: true })
-        const lines = rest.split('\n')
-        rest = lines.pop()!
-        if (rest.length > MAX_ANSWER) throw new AnswerError('a line of the answer has no end')
-        for (const line of lines) if (line.trim() !== '') yield line
+        const [first, ...others] = decoder.decode(chunk as Buffer, { stream: true }).split('\n') as [
+          string,
+          ...string[],
+        ]
+        pieces.push(first)
+        length += first.length
+        for (const next of others) {
+          const line = pieces.join('')
+          pieces = [next]
+          length = next.length
+          if (line.trim() !== '') yield line
+        }
+        if (length > MAX_LINE)
+          throw new AnswerError(`a line of the answer is longer than ${MAX_LINE / 1024 / 1024} MiB`)
       }
+      const rest = pieces.join('')
       if (rest.trim() !== '') yield rest
     } finally {
       response.body.destroy()

@@ -62,10 +62,7 @@ t.test('a name is refused for what it resolves to', async t => {
   t.match(await resolve('127.0.0.1', true), [{ address: '127.0.0.1', family: 4 }])
   t.equal(await resolve('127.0.0.1', false), '127.0.0.1')
   t.equal(await resolve('169.254.169.254', false, true), '169.254.169.254')
-  await t.rejects(
-    resolve('0xa9fea9fe', true),
-    /^0xa9fea9fe means 169.254.169.254, which is a link-local address/,
-  )
+  await t.rejects(resolve('0xa9fea9fe', true), /^0xa9fea9fe means 169.254.169.254, which is a link-local address/)
   await t.rejects(resolve('fe80::1', false), /link-local/)
   await t.rejects(resolve('name.invalid', true), { syscall: 'getaddrinfo' })
   const socket = connect({ host: '0xa9fea9fe', port: 80, lookup: lookupAllowed(false) })
