@@ -64,7 +64,7 @@ t.test('a name is refused for what it resolves to', async t => {
   t.equal(await resolve('169.254.169.254', false, true), '169.254.169.254')
   await t.rejects(resolve('0xa9fea9fe', true), /^0xa9fea9fe means 169.254.169.254, which is a link-local address/)
   await t.rejects(resolve('fe80::1', false), /link-local/)
-  await t.rejects(resolve('name.invalid', true), { syscall: 'getaddrinfo' })
+  await t.rejects(resolve('name.invalid', true), /getaddrinfo/)
   const socket = connect({ host: '0xa9fea9fe', port: 80, lookup: lookupAllowed(false) })
   const error = await new Promise<Error>(failed => socket.on('error', failed))
   t.match(error.message, /link-local/, 'as connections use it')
