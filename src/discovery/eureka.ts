@@ -40,7 +40,11 @@ export function parseEureka(answer: unknown, secure: boolean): Reading {
     const number = portOf(secure ? securePort : port)
     if (typeof host !== 'string' || host === '') leftOut.push(`${String(instanceId)} has no address`)
     else if (number === 0) leftOut.push(`${String(instanceId)} has no ${secure ? 'secure ' : ''}port that is enabled`)
-    else instances.push({ host, port: number, weight: 1, labels: asLabels(metadata) })
+    else {
+      // How the server's Java writes the map down is nothing that the instance says.
+      const { '@class': _type, ...told } = asMap(metadata)
+      instances.push({ host, port: number, weight: 1, labels: asLabels(told) })
+    }
   }
   return { instances, leftOut }
 }

@@ -242,6 +242,8 @@ t.test('another member is asked when one does not answer', async t => {
 
 t.test('with auth on: a user, a wrong one, none, and a token that ends', async t => {
   const { etcd } = await begin(t)
+  const early = await provider(t, { address: etcd.url, user: 'sluice', password: 'a secret' })
+  await t.rejects(early.poll('a', null, never()), { message: 'etcd has auth turned off: it takes no `user`' })
   await etcd.turnAuthOn('sluice', 'a secret')
   const asked = await provider(t, { address: etcd.url, user: 'sluice', password: 'a secret' })
   const first = await asked.poll('a', null, never())
