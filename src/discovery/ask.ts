@@ -12,11 +12,14 @@ const MAX_LINE = 4 * 1024 * 1024
 export class AnswerError extends Error {
   /** HTTP status; 0 when it was not the status that was wrong. */
   readonly status: number
+  /** What the next poll may wait from, at a registry that can tell when it is mended; null for none. */
+  readonly cursor: string | null
 
-  constructor(message: string, status = 0) {
+  constructor(message: string, status = 0, cursor: string | null = null) {
     super(message)
     this.name = 'AnswerError'
     this.status = status
+    this.cursor = cursor
   }
 }
 

@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
+import { AnswerError } from './ask.ts'
 import { Guard } from './guard.ts'
 import { afterAnswer, afterFailure, GAP, type Pace, realPace } from './pace.ts'
 import { isReachable } from './probe.ts'
@@ -123,9 +124,9 @@ export class Poller {
         pause = cursor !== null ? GAP : afterAnswer(this.#parts.options.interval, found.ttl, this.#pace.random())
       } catch (error) {
         if (signal.aborted) break
-        cursor = null
+        cursor = error instanceof AnswerError ? error.cursor : null
         await this.#failed(error)
-        pause = afterFailure(this.#failures, this.#pace.random())
+        pause = cursor !== null ? GAP : afterFailure(this.#failures, this.#pace.random())
       }
       this.#becomeReady()
       await this.#pause(pause)

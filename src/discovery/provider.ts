@@ -37,7 +37,8 @@ export const MAX_ANSWER = 16 * 1024 * 1024
 export interface DiscoveryProvider {
   /**
    * Ask for the instances of `service`. With a cursor, wait until what it stands for has changed, at most WAIT, then
-   * answer with the whole service all the same. After a rejection the next call comes with a null cursor: start anew.
+   * answer with the whole service all the same. After a rejection the next call comes with a null cursor: start anew; but
+   * after an AnswerError with a cursor it comes at once and with that one.
    * Rejects with whatever went wrong, its message fit for a log (no credentials), and as soon as `signal` is aborted.
    */
   poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found>

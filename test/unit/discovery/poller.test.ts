@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { AnswerError } from '../../../src/discovery/ask.ts'
 import { Poller, type PollerOptions } from '../../../src/discovery/poller.ts'
 import type { DiscoveryProvider, Found, Instance } from '../../../src/discovery/provider.ts'
 import { StateFile } from '../../../src/discovery/state.ts'
@@ -127,6 +128,20 @@ t.test('failures: the last good set stays, one line a change, backoff, a fresh s
   t.same(ports(poller), [1, 2])
   t.equal(poller.failure, null)
   t.equal(lines.filter(line => line.startsWith('info discovery answers again')).length, 1)
+})
+
+t.test('a registry that can tell when it is mended is asked again at once', async t => {
+  const { script, pace, poller, lines } = bench(t)
+  script.answer = () => Promise.reject(new AnswerError('broken', 0, 'there'))
+  poller.start()
+  await poller.ready
+  script.answer = () => new Promise(() => {})
+  await pace.pass(100)
+  t.same(script.cursors, [null, 'there'])
+  await pace.pass(34_000)
+  t.equal(script.cursors.length, 2, 'it waits')
+  t.equal(poller.failure, 'broken')
+  t.equal(lines.length, 1)
 })
 
 t.test('full jitter: between almost nothing and the whole backoff', async t => {
