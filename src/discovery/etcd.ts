@@ -1,7 +1,7 @@
 // etcd: the keys under a prefix over the v3 JSON gateway, with a streaming watch that says when to read them again.
 import { z } from 'zod'
 import { whereSound } from '../units.ts'
-import { AnswerError, type AskTls, asList, asMap, HttpRegistry } from './ask.ts'
+import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
 import { readTls, registryAddress, registryTls } from './http-options.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
@@ -70,7 +70,9 @@ function readValue(text: string): Instance | string {
     return 'is no JSON'
   }
   const { address, Addr, Metadata } = asMap(value)
-  return address === undefined && Addr !== undefined ? readEntry({ address: Addr, labels: Metadata }) : readEntry(value)
+  return address === undefined && Addr !== undefined
+    ? readEntry({ address: Addr, labels: asLabels(Metadata) })
+    : readEntry(value)
 }
 
 /** int64 comes as text, for want of such numbers in JSON. */

@@ -6,7 +6,7 @@ import { basename, dirname, resolve } from 'node:path'
 import { type Document, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { abortable, waitAtMost } from './abortable.ts'
-import { AnswerError } from './ask.ts'
+import { AnswerError, asMap } from './ask.ts'
 import { readEntry } from './entry.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, MAX_ANSWER, WAIT } from './provider.ts'
 
@@ -47,9 +47,19 @@ export function parseFile(text: string, service: string): Instance[] {
   const list: unknown = inMap ? (value as Record<string, unknown>)[service] : value
   if (!Array.isArray(list)) return fail(path, 'is no list of instances')
   return list.map((entry: unknown, i) => {
-    const instance = readEntry(entry)
+    const instance = unknownKey(entry) ?? readEntry(entry)
     return typeof instance === 'string' ? fail([...path, i], instance) : instance
   })
+}
+
+const KEYS = new Set(['address', 'port', 'weight', 'labels'])
+
+/** Programs may add what they like to what they register; in a file that people write it is a mistake. */
+function unknownKey(entry: unknown): string | null {
+  const key = Object.keys(asMap(entry)).find(name => !KEYS.has(name))
+  return key === undefined
+    ? null
+    : `has an unknown key ${JSON.stringify(key.slice(0, 100))}; ${[...KEYS].join(', ')} are known`
 }
 
 /** Undefined when it is no JSON; then it may be YAML, or tells where it is broken when it is read as such. */

@@ -57,6 +57,9 @@ t.test('a broken file says where', async t => {
   fails('{\n  "b": [],\n  "a": ["10.0.0.1:80",\n    {"address": 1}]\n}', /^4:5 a\.1 has no address$/)
   fails('a: 10.0.0.1:80', /^1:4 a is no list/)
   fails('- { address: 10.0.0.1:80, weight: -1 }', /^1:3 0 has a weight/)
+  fails('- 10.0.0.1:80\n- { address: 10.0.0.2:80, wieght: 3 }', /^2:3 1 has an unknown key "wieght"; address, port/)
+  fails('- { address: 10.0.0.1:80, labels: [x] }', /^1:3 0 has labels that are no map/)
+  fails('- { address: 10.0.0.1:80, labels: { a: b, c: { d: e } } }', /^1:3 0 has a label c that is no text/)
   fails('- a: 1\n---\n- b: 1\n', /^2:1 /)
   const bomb = `a: &a [x, x, x, x, x, x, x, x, x]\n${'bcdefgh'.replace(/./g, (name, i) => {
     const before = 'abcdefgh'[i]
