@@ -13,6 +13,12 @@ const common = {
   holdFor: duration()
     .prefault('5m')
     .describe('How long instances are kept that the registry lost all at once, or more than half of within 30 s.'),
+  maxInstances: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(10_000)
+    .describe('Most instances of one service; an answer with more is a failure. Each costs about 10 µs per change.'),
   linkLocal: z
     .boolean()
     .default(false)

@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { wheel } from '../clock.ts'
 import type { Poller } from '../discovery/poller.ts'
-import { select } from '../discovery/select.ts'
+import type { Subscription } from '../discovery/service.ts'
 import { lookupAllowed } from '../discovery/target.ts'
+import type { View } from '../discovery/view.ts'
 import type { EndpointFacts } from '../http/address.ts'
 import type { Log } from '../log.ts'
 import type { Balancer, MakeBalancer } from './balance/balancer.ts'
@@ -52,7 +53,7 @@ export class Upstream {
   readonly #active: ActiveHealth | null
   readonly #passive: PassiveHealth | null
   readonly #slowStart: SlowStart
-  readonly #unsubscribe: () => void
+  readonly #subscription: Subscription | null
   /** False until the first endpoints are known: those all begin at once, and slowly to nobody's good. */
   #warm = false
   #pending: NodeJS.Immediate | null = null
@@ -81,9 +82,9 @@ export class Upstream {
     this.#passive = health?.passive === undefined ? null : new PassiveHealth(health.passive, this, wheel)
     this.#slowStart = new SlowStart(options.slowStart, () => this.#rebuild(), wheel)
     this.balancer = makeBalancer([], null)
-    this.#unsubscribe = poller === null ? () => {} : poller.subscribe(() => this.#discovered())
+    this.#subscription = poller?.subscribe(options.discover!, () => this.#discovered()) ?? null
     if (poller === null) this.update(options.endpoints ?? [])
-    else this.#discovered()
+    else if (poller.known) this.#discovered()
   }
 
   /** False when a certificate file was renewed since it was read. Throws when one can no longer be read. */
@@ -100,9 +101,13 @@ export class Upstream {
       this.update(options.endpoints ?? [])
   }
 
+  /** What it gets of a registry; null where the endpoints stand in the options. */
+  get view(): View | null {
+    return this.#subscription?.view ?? null
+  }
+
   #discovered(): void {
-    const poller = this.poller
-    if (poller?.known) this.update(select(poller.instances, this.options.discover!))
+    this.update(this.#subscription!.view.endpoints)
   }
 
   /**
@@ -218,7 +223,7 @@ export class Upstream {
 
   /** Let go of all connections, probes and timers; requests in flight finish. */
   close(): void {
-    this.#unsubscribe()
+    this.#subscription?.end()
     if (this.#pending !== null) clearImmediate(this.#pending)
     this.#active?.close()
     this.#passive?.close()
