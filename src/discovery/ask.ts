@@ -1,6 +1,6 @@
 // Asking a registry over HTTP: one request with a bound on its time and on the size of its answer, or a stream of lines.
 import type { Agent, Dispatcher } from 'undici'
-import { MAX_ANSWER, WAIT } from './provider.ts'
+import { MAX_ANSWER, MAX_ENTRIES, WAIT } from './provider.ts'
 
 /**
  * Longest line of a stream, in characters: room for an EndpointSlice of a thousand endpoints and for a thousand events of
@@ -212,19 +212,21 @@ export function asMap(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
 }
 
-/** The value as a list. Throws AnswerError saying that `what` is due. */
+/** The value as a list of up to MAX_ENTRIES. Throws AnswerError about `what`. */
 export function asList(value: unknown, what: string): readonly unknown[] {
   if (!Array.isArray(value)) throw new AnswerError(`${what} is no list`)
+  if (value.length > MAX_ENTRIES) throw new AnswerError(`${what} is a list of more than ${MAX_ENTRIES} entries`)
   return value
 }
 
 /** Keys that reach for prototypes where they are assigned. */
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 
-/** Those entries of a map that are texts, numbers or booleans, as texts: what labels are made of. */
-export function asLabels(value: unknown): Record<string, string> {
-  const labels: Record<string, string> = {}
-  for (const [key, inner] of Object.entries(asMap(value))) {
+/** Those entries of a map that are texts, numbers or booleans, as texts: what labels are made of. Put into `labels`. */
+export function asLabels(value: unknown, labels: Record<string, string> = {}): Record<string, string> {
+  const map = asMap(value)
+  for (const key of Object.keys(map)) {
+    const inner = map[key]
     if (FORBIDDEN.has(key)) continue
     if (typeof inner === 'string') labels[key] = inner
     else if (typeof inner === 'number' || typeof inner === 'boolean') labels[key] = String(inner)

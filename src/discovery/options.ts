@@ -1,6 +1,7 @@
 // The options of a registry under `discovery:`: those of its kind, and those that every kind has.
 import { z } from 'zod'
 import { duration } from '../units.ts'
+import { MAX_ENTRIES } from './provider.ts'
 import { providers } from './providers.ts'
 
 const common = {
@@ -16,9 +17,9 @@ const common = {
   maxInstances: z
     .int()
     .min(1)
-    .max(1_000_000)
-    .default(10_000)
-    .describe('Most instances of one service; an answer with more is a failure. Each costs about 10 µs per change.'),
+    .max(MAX_ENTRIES)
+    .default(20_000)
+    .describe('Most instances of one service; an answer with more is a failure, and what was known stays in use.'),
   linkLocal: z
     .boolean()
     .default(false)

@@ -1,4 +1,5 @@
 // The one loop that asks any registry for one service: paces it, checks what it says, and keeps it over failures and restarts.
+import { setImmediate } from 'node:timers/promises'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
 import { AnswerError } from './ask.ts'
@@ -30,6 +31,8 @@ export interface PollerParts {
   readonly pace?: Pace
 }
 
+/** Of more instances than this reading, checking and using them are turns of the event loop of their own. */
+const SMALL = 1_000
 /** So many instances that were left out are named in the log. */
 const NAMED = 5
 
@@ -119,7 +122,10 @@ export class Poller {
       let pause: number
       try {
         const found = await this.#ask(cursor)
+        const large = found.instances.length > SMALL
+        if (large) await setImmediate()
         const told = this.#checked(found.instances)
+        if (large) await setImmediate()
         if (told.length === 0 && !this.known && this.#parts.options.onEmpty === 'keep') await this.#recall()
         cursor = found.cursor
         this.#answered(told)

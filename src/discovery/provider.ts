@@ -33,6 +33,9 @@ export const WAIT = 30_000
 /** Largest answer of a registry that is read, in bytes. */
 export const MAX_ANSWER = 16 * 1024 * 1024
 
+/** Most entries of a list that are read, whatever a registry's options allow: each takes its time. */
+export const MAX_ENTRIES = 100_000
+
 /** See the head of this file. One for each registry under `discovery:`; polls of several services run side by side. */
 export interface DiscoveryProvider {
   /**
@@ -59,7 +62,7 @@ export interface ProviderContext {
 export interface ProviderDefinition {
   /** The value of `kind`. */
   readonly kind: string
-  /** Options beside `kind` and those that every kind has (interval, timeout, onEmpty, holdFor, linkLocal). */
+  /** Options beside `kind` and those that every kind has (interval, timeout, onEmpty, holdFor, maxInstances, linkLocal). */
   readonly options: z.ZodObject
   /** May reject: what is missing (such as an optional package) is a fault at load. */
   create(options: unknown, context: ProviderContext): DiscoveryProvider | Promise<DiscoveryProvider>

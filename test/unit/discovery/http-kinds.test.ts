@@ -42,6 +42,7 @@ t.test('consul: addresses, weights, tags and meta', async t => {
     { host: '10.0.0.3', port: 83, weight: 1, labels: { '=y': 'true' } },
   ])
   t.match(leftOut, [/no-address has no address/, /no-port has no port/])
+  t.throws(() => parseConsul(new Array(100_001).fill(null)), { message: /a list of more than 100000 entries/ })
 })
 
 t.test('consul: the index, its rules', async t => {
