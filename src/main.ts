@@ -35,22 +35,28 @@ const USAGE = `usage: sluice <command> [-c FILE]
   -h, --help          this text
   -v, --version       the version`
 
+/** The names under which package.json offers it to plugins: a user's module may import either. */
+const API_NAMES = ['sluice', 'sluice/plugin-api']
+
+/** What user plugins get for an import of these names. */
+const modules = Object.fromEntries(API_NAMES.map(name => [name, pluginApi]))
+
 /** What a gateway of this command is made with. */
 function gatewayOptions(file: string): GatewayOptions {
+  const ending = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
+  const apiUrl = new URL(`./plugin-api${ending}`, import.meta.url).href
   return {
     file,
     plugins: bundled,
-    bundled: new URL(`../plugins/bundled${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url).href,
-    modules: { sluice: pluginApi },
-    moduleUrls: {
-      sluice: new URL(`./plugin-api${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url).href,
-    },
+    bundled: new URL(`../plugins/bundled${ending}`, import.meta.url).href,
+    modules,
+    moduleUrls: Object.fromEntries(API_NAMES.map(name => [name, apiUrl])),
     log: createLog(),
   }
 }
 
 function catalog(): Catalog {
-  return new Catalog(bundled, { sluice: pluginApi })
+  return new Catalog(bundled, modules)
 }
 
 // Objects of a site whose first ones lived long are made in the old generation from then on. Under load that hits what

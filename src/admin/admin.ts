@@ -209,7 +209,7 @@ function describeRoute(entry: Entry<Route>, shown: ShownRoute) {
 }
 
 function describeUpstream(upstream: Upstream, shown: ShownUpstream) {
-  const { options, poller } = upstream
+  const { options, poller, view } = upstream
   const source = poller === null ? 'static' : `${shown.discover?.from}/${shown.discover?.service}`
   return {
     name: upstream.name,
@@ -223,7 +223,9 @@ function describeUpstream(upstream: Upstream, shown: ShownUpstream) {
         ageSeconds: Number.isNaN(poller.age) ? null : Math.round(poller.age / 100) / 10,
         failure: poller.failure === null ? null : redactText(poller.failure),
         fromState: poller.fromState,
-        held: poller.held.length,
+        told: poller.told,
+        held: view?.held.length ?? 0,
+        mismatch: view?.mismatch ?? null,
       },
     }),
     // Those of the file stand in its order.

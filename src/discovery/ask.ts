@@ -1,16 +1,25 @@
 // Asking a registry over HTTP: one request with a bound on its time and on the size of its answer, or a stream of lines.
 import type { Agent, Dispatcher } from 'undici'
-import { MAX_ANSWER, WAIT } from './provider.ts'
+import { MAX_ANSWER, MAX_ENTRIES, WAIT } from './provider.ts'
+
+/**
+ * Longest line of a stream, in characters: room for an EndpointSlice of a thousand endpoints and for a thousand events of
+ * etcd. Parsing more would stop all traffic for longer than a few hundredths of a second.
+ */
+const MAX_LINE = 4 * 1024 * 1024
 
 /** A registry answered with something other than what was asked for. The message is fit for a log. */
 export class AnswerError extends Error {
   /** HTTP status; 0 when it was not the status that was wrong. */
   readonly status: number
+  /** What the next poll may wait from, at a registry that can tell when it is mended; null for none. */
+  readonly cursor: string | null
 
-  constructor(message: string, status = 0) {
+  constructor(message: string, status = 0, cursor: string | null = null) {
     super(message)
     this.name = 'AnswerError'
     this.status = status
+    this.cursor = cursor
   }
 }
 
@@ -78,20 +87,32 @@ export class HttpRegistry {
 
   /**
    * Ask for an answer without an end and yield its lines as they come. Ends when the registry ends it; leaving the loop
-   * closes the connection. Rejects like `ask`, and for a line of more than MAX_ANSWER bytes.
+   * closes the connection. Rejects like `ask`, and for a line of more than MAX_LINE characters.
    */
   async *lines(question: Question): AsyncGenerator<string, void, undefined> {
     const response = await this.#send(question)
     const decoder = new TextDecoder()
-    let rest = ''
+    // Of the line under way: what came before is not looked at again, however small the pieces.
+    let pieces: string[] = []
+    let length = 0
     try {
       for await (const chunk of response.body) {
-        rest += decoder.decode(chunk as Buffer, { stream: true })
-        const lines = rest.split('\n')
-        rest = lines.pop()!
-        if (rest.length > MAX_ANSWER) throw new AnswerError('a line of the answer has no end')
-        for (const line of lines) if (line.trim() !== '') yield line
+        const [first, ...others] = decoder.decode(chunk as Buffer, { stream: true }).split('\n') as [
+          string,
+          ...string[],
+        ]
+        pieces.push(first)
+        length += first.length
+        for (const next of others) {
+          const line = pieces.join('')
+          pieces = [next]
+          length = next.length
+          if (line.trim() !== '') yield line
+        }
+        if (length > MAX_LINE)
+          throw new AnswerError(`a line of the answer is longer than ${MAX_LINE / 1024 / 1024} MiB`)
       }
+      const rest = pieces.join('')
       if (rest.trim() !== '') yield rest
     } finally {
       response.body.destroy()
@@ -191,19 +212,21 @@ export function asMap(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
 }
 
-/** The value as a list. Throws AnswerError saying that `what` is due. */
+/** The value as a list of up to MAX_ENTRIES. Throws AnswerError about `what`. */
 export function asList(value: unknown, what: string): readonly unknown[] {
   if (!Array.isArray(value)) throw new AnswerError(`${what} is no list`)
+  if (value.length > MAX_ENTRIES) throw new AnswerError(`${what} is a list of more than ${MAX_ENTRIES} entries`)
   return value
 }
 
 /** Keys that reach for prototypes where they are assigned. */
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 
-/** Those entries of a map that are texts, numbers or booleans, as texts: what labels are made of. */
-export function asLabels(value: unknown): Record<string, string> {
-  const labels: Record<string, string> = {}
-  for (const [key, inner] of Object.entries(asMap(value))) {
+/** Those entries of a map that are texts, numbers or booleans, as texts: what labels are made of. Put into `labels`. */
+export function asLabels(value: unknown, labels: Record<string, string> = {}): Record<string, string> {
+  const map = asMap(value)
+  for (const key of Object.keys(map)) {
+    const inner = map[key]
     if (FORBIDDEN.has(key)) continue
     if (typeof inner === 'string') labels[key] = inner
     else if (typeof inner === 'number' || typeof inner === 'boolean') labels[key] = String(inner)

@@ -36,7 +36,7 @@ export function parseConsul(answer: unknown): Reading {
     else {
       const passing = asMap(Weights)['Passing']
       const weight = typeof passing === 'number' && passing >= 0 ? passing : 1
-      instances.push({ host, port: Port, weight, labels: { ...tagLabels(Tags), ...asLabels(Meta) } })
+      instances.push({ host, port: Port, weight, labels: asLabels(Meta, tagLabels(Tags)) })
     }
   }
   return { instances, leftOut }
@@ -48,7 +48,7 @@ function tagLabels(tags: unknown): Record<string, string> {
   for (const tag of Array.isArray(tags) ? tags : []) {
     if (typeof tag !== 'string') continue
     const at = tag.indexOf('=')
-    Object.assign(pairs, asLabels(at < 1 ? { [tag]: 'true' } : { [tag.slice(0, at)]: tag.slice(at + 1) }))
+    asLabels(at < 1 ? { [tag]: 'true' } : { [tag.slice(0, at)]: tag.slice(at + 1) }, pairs)
   }
   return pairs
 }

@@ -38,8 +38,8 @@ export class Registry {
         registry: name,
         service: poller.service,
         age: poller.age,
-        instances: poller.instances.length,
-        held: poller.held.length,
+        instances: poller.told + poller.held,
+        held: poller.held,
       })),
     )
   }
@@ -48,7 +48,16 @@ export class Registry {
   static async open(name: string, options: DiscoveryOptions, context: RegistryContext): Promise<Registry> {
     const definition = providers.find(({ kind }) => kind === options.kind)
     if (definition === undefined) throw new Error(`there is no kind of registry named ${options.kind}`)
-    const { interval: _a, timeout: _b, onEmpty: _c, holdFor: _d, linkLocal: _e, kind: _f, ...own } = options
+    const {
+      interval: _a,
+      timeout: _b,
+      onEmpty: _c,
+      holdFor: _d,
+      linkLocal: _e,
+      maxInstances: _f,
+      kind: _g,
+      ...own
+    } = options
     const provider = await definition.create(own, { name, baseDir: context.baseDir, log: context.log })
     return new Registry(name, options, provider, context)
   }

@@ -22,11 +22,24 @@ export function readEntry(value: unknown): Instance | string {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'is neither host:port nor a map'
   const { address, port, weight = 1, labels } = asMap(value)
   if (typeof address !== 'string') return 'has no address'
+  const wrong = wrongLabel(labels)
+  if (wrong !== null) return wrong
   if (typeof weight !== 'number' || !(weight >= 0 && weight <= MAX_WEIGHT))
     return `has a weight that is no number between 0 and ${MAX_WEIGHT}`
   if (port === undefined || port === null) return instanceAt(parseEndpoint(address), weight, labels)
   if (!isPort(port)) return 'has a port that is no number between 1 and 65535'
   return instanceAt(joinAddress(address, port), weight, labels)
+}
+
+/** What is wrong with the labels that stand in an entry, or null. */
+function wrongLabel(labels: unknown): string | null {
+  if (labels === undefined || labels === null) return null
+  if (typeof labels !== 'object' || Array.isArray(labels)) return 'has labels that are no map'
+  for (const [name, value] of Object.entries(labels)) {
+    if (!['string', 'number', 'boolean'].includes(typeof value))
+      return `has a label ${name.slice(0, 100)} that is no text`
+  }
+  return null
 }
 
 /** True for numbers that an instance may listen at. */

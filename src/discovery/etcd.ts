@@ -1,7 +1,7 @@
 // etcd: the keys under a prefix over the v3 JSON gateway, with a streaming watch that says when to read them again.
 import { z } from 'zod'
 import { whereSound } from '../units.ts'
-import { AnswerError, type AskTls, asList, asMap, HttpRegistry } from './ask.ts'
+import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
 import { readTls, registryAddress, registryTls } from './http-options.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
@@ -70,7 +70,9 @@ function readValue(text: string): Instance | string {
     return 'is no JSON'
   }
   const { address, Addr, Metadata } = asMap(value)
-  return address === undefined && Addr !== undefined ? readEntry({ address: Addr, labels: Metadata }) : readEntry(value)
+  return address === undefined && Addr !== undefined
+    ? readEntry({ address: Addr, labels: asLabels(Metadata) })
+    : readEntry(value)
 }
 
 /** int64 comes as text, for want of such numbers in JSON. */
@@ -179,15 +181,31 @@ class Etcd implements DiscoveryProvider {
       if (typeof token === 'string' && token !== '') return token
     } catch (error) {
       if (!isRefusal(error)) throw error
+      if (!(await this.#hasAuth(signal))) throw new AnswerError('etcd has auth turned off: it takes no `user`')
       throw new AnswerError(`etcd does not know ${JSON.stringify(body.name)} with this password`, error.status)
     }
     throw new AnswerError('etcd gave no token')
   }
+
+  /** False when anybody may read: etcd 3.4 cannot be asked whether auth is on. */
+  async #hasAuth(signal: AbortSignal): Promise<boolean> {
+    try {
+      const body = { ...prefixRange(this.#options.prefix), count_only: true }
+      await this.#registry.ask({ method: 'POST', path: '/v3/kv/range', body, signal })
+      return false
+    } catch (error) {
+      if (isRefusal(error)) return true
+      throw error
+    }
+  }
 }
 
-/** etcd says 400 for wrong passwords and for an old auth revision, 401 for tokens that ended, 403 for want of a right. */
+/**
+ * etcd says 400 for wrong passwords and for an old auth revision, 401 for tokens that ended, 403 for want of a right, and
+ * for logins while auth is off 412 or 400, by its version.
+ */
 function isRefusal(error: unknown): error is AnswerError {
-  return error instanceof AnswerError && [400, 401, 403].includes(error.status)
+  return error instanceof AnswerError && [400, 401, 403, 412].includes(error.status)
 }
 
 /** The definition of `kind: etcd`. */

@@ -40,7 +40,11 @@ export function parseEureka(answer: unknown, secure: boolean): Reading {
     const number = portOf(secure ? securePort : port)
     if (typeof host !== 'string' || host === '') leftOut.push(`${String(instanceId)} has no address`)
     else if (number === 0) leftOut.push(`${String(instanceId)} has no ${secure ? 'secure ' : ''}port that is enabled`)
-    else instances.push({ host, port: number, weight: 1, labels: asLabels(metadata) })
+    else {
+      // How the server's Java writes the map down is nothing that the instance says.
+      const { '@class': _type, ...told } = asMap(metadata)
+      instances.push({ host, port: number, weight: 1, labels: asLabels(told) })
+    }
   }
   return { instances, leftOut }
 }
@@ -54,8 +58,13 @@ export function parseDelta(answer: unknown): { readonly hash: string; readonly c
   return { hash, changed: new Set(names) }
 }
 
+/** Milliseconds that a delta is trusted to tell of: Eureka forgets what changed after three minutes. */
+const DELTA_REACH = 120_000
+
 /** What was known of an application, and the hash of the registry at that time. */
 interface Known {
+  /** Of the question after which nothing was missing, by performance.now(). */
+  readonly at: number
   readonly hash: string
   readonly instances: readonly Instance[]
 }
@@ -80,21 +89,26 @@ class Eureka implements DiscoveryProvider {
    */
   async poll(service: string, _cursor: string | null, signal: AbortSignal): Promise<Found> {
     const name = service.toUpperCase()
-    const before = this.#known.get(name)
+    const at = performance.now()
+    const known = this.#known.get(name)
+    const before = known !== undefined && at - known.at < DELTA_REACH ? known : undefined
+    // Whatever fails below: what changes until the next answer may be in no delta any more.
+    this.#known.delete(name)
     let hash = ''
     try {
       const delta = parseDelta(await this.#http.askJson({ path: '/apps/delta', signal }))
       hash = delta.hash
-      if (before !== undefined && before.hash === hash && !delta.changed.has(name))
+      if (before !== undefined && before.hash === hash && !delta.changed.has(name)) {
+        this.#known.set(name, { ...before, at })
         return { instances: before.instances, cursor: null }
+      }
     } catch (error) {
       signal.throwIfAborted()
       // Servers may have the delta turned off (404); whatever else is wrong shows in the question below.
       if (!(error instanceof AnswerError)) throw error
     }
     const instances = await this.#fetch(service, signal)
-    if (hash === '') this.#known.delete(name)
-    else this.#known.set(name, { hash, instances })
+    if (hash !== '') this.#known.set(name, { at, hash, instances })
     return { instances, cursor: null }
   }
 

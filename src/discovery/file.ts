@@ -6,7 +6,7 @@ import { basename, dirname, resolve } from 'node:path'
 import { type Document, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { abortable, waitAtMost } from './abortable.ts'
-import { AnswerError } from './ask.ts'
+import { AnswerError, asMap } from './ask.ts'
 import { readEntry } from './entry.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, MAX_ANSWER, WAIT } from './provider.ts'
 
@@ -47,9 +47,19 @@ export function parseFile(text: string, service: string): Instance[] {
   const list: unknown = inMap ? (value as Record<string, unknown>)[service] : value
   if (!Array.isArray(list)) return fail(path, 'is no list of instances')
   return list.map((entry: unknown, i) => {
-    const instance = readEntry(entry)
+    const instance = unknownKey(entry) ?? readEntry(entry)
     return typeof instance === 'string' ? fail([...path, i], instance) : instance
   })
+}
+
+const KEYS = new Set(['address', 'port', 'weight', 'labels'])
+
+/** Programs may add what they like to what they register; in a file that people write it is a mistake. */
+function unknownKey(entry: unknown): string | null {
+  const key = Object.keys(asMap(entry)).find(name => !KEYS.has(name))
+  return key === undefined
+    ? null
+    : `has an unknown key ${JSON.stringify(key.slice(0, 100))}; ${[...KEYS].join(', ')} are known`
 }
 
 /** Undefined when it is no JSON; then it may be YAML, or tells where it is broken when it is read as such. */
@@ -193,13 +203,16 @@ class FileRegistry implements DiscoveryProvider {
       this.#baseDir,
       this.#path.replaceAll('{service}', () => service),
     )
-    const text = cursor === null ? await abortable(read(path), signal) : await changed(path, cursor, signal)
-    if (text === null) throw new AnswerError(`there is no file ${path}`)
+    let text: string | null = null
     try {
+      text = cursor === null ? await abortable(read(path), signal) : await changed(path, cursor, signal)
+      if (text === null) throw new AnswerError(`there is no file ${path}`)
       return { instances: parseFile(text, service), cursor: hashOf(text) }
     } catch (error) {
-      if (!(error instanceof AnswerError)) throw error
-      throw new AnswerError(`${path}:${error.message}`)
+      signal.throwIfAborted()
+      const { message } = error as Error
+      // It is watched on: whoever mends the file need not wait for a backoff.
+      throw text === null ? new AnswerError(message, 0, NONE) : new AnswerError(`${path}:${message}`, 0, hashOf(text))
     }
   }
 }
@@ -215,13 +228,18 @@ async function read(path: string): Promise<string | null> {
   }
 }
 
+/** The cursor for a file that cannot be read: any other is a change. */
+const NONE = ''
+
 function hashOf(text: string): string {
   return createHash('sha256').update(text).digest('base64')
 }
 
+const unreadable = () => null
+
 /**
  * The file's text once it is another than the one with hash `cursor`, and whole; after WAIT in any case. A file that is
- * gone for a moment is no change: what follows it is. Null when it is gone in the end.
+ * gone for a moment, or cannot be read, is no change: what follows it is. Null when it is gone in the end.
  */
 async function changed(path: string, cursor: string, signal: AbortSignal): Promise<string | null> {
   const end = performance.now() + WAIT
@@ -232,14 +250,14 @@ async function changed(path: string, cursor: string, signal: AbortSignal): Promi
   let touched = false
   try {
     while (performance.now() < end) {
-      const now = await abortable(identityOf(path), signal)
+      const now = await abortable(identityOf(path).catch(unreadable), signal)
       // The clock of a file system may stand still for some milliseconds: an event counts for more.
       if (now !== null && (now !== seen || touched)) {
-        const text = await abortable(read(path), signal)
+        const text = await abortable(read(path).catch(unreadable), signal)
         seen = now
         if (text !== null && hashOf(text) !== cursor) {
           await waitAtMost(SETTLE, signal).done
-          if ((await abortable(identityOf(path), signal)) === now) return text
+          if ((await abortable(identityOf(path).catch(unreadable), signal)) === now) return text
           // Still being written.
           seen = null
           continue

@@ -1,5 +1,4 @@
 // What is believed of a registry's answer: additions at once, but not that everything, or most of it, is suddenly gone.
-import type { Instance } from './provider.ts'
 
 /** Within this many milliseconds losses add up. */
 const WINDOW = 30_000
@@ -13,45 +12,40 @@ export interface GuardOptions {
   readonly holdFor: number
 }
 
-/** An instance that the registry no longer tells of, and that is used on. */
-interface Held {
-  readonly instance: Instance
+/** What the registry no longer tells of, and that is used on. */
+interface Held<T> {
+  readonly one: T
   readonly until: number
-  /** The registry told of no instance at all. */
+  /** Nothing at all was left. */
   readonly empty: boolean
 }
 
-/** What an instance is known by. */
-export function identity({ host, port, ports }: Instance): string {
-  return ports === undefined ? `${host} ${port}` : `${host} ${port} ${JSON.stringify(ports)}`
-}
-
-/** The instances of one service as they are believed. Times are milliseconds of any one monotonic clock. */
-export class Guard {
+/** The endpoints of one selection as they are believed, by address. Times are milliseconds of any one monotonic clock. */
+export class Guard<T> {
   readonly #options: GuardOptions
-  #told = new Map<string, Instance>()
-  readonly #held = new Map<string, Held>()
+  #told: ReadonlyMap<string, T> = new Map()
+  readonly #held = new Map<string, Held<T>>()
   #losses: { readonly at: number; readonly count: number }[] = []
 
   constructor(options: GuardOptions) {
     this.#options = options
   }
 
-  /** Instances to use, by identity: what the registry tells, and what is held. */
-  get instances(): Instance[] {
-    return [...this.#told.values(), ...Array.from(this.#held.values(), held => held.instance)]
+  /** What to use: what the registry tells, and what is held. */
+  get believed(): T[] {
+    return [...this.#told.values(), ...this.held]
   }
 
-  /** Instances in use that the registry does not tell of. */
-  get held(): Instance[] {
-    return Array.from(this.#held.values(), held => held.instance)
+  /** What is in use that the registry does not tell of. */
+  get held(): T[] {
+    return Array.from(this.#held.values(), ({ one }) => one)
   }
 
-  /** Held instances that were lost among others: those that a probe may settle. */
-  get doubtful(): Instance[] {
+  /** Of what is held that which was lost among others: a probe may settle it. */
+  get doubtful(): T[] {
     return Array.from(this.#held.values())
-      .filter(held => !held.empty)
-      .map(held => held.instance)
+      .filter(({ empty }) => !empty)
+      .map(({ one }) => one)
   }
 
   /** When the first of what is held has to go; Infinity when nothing is held. */
@@ -61,15 +55,15 @@ export class Guard {
     return least
   }
 
-  /** A whole answer of the registry. */
-  take(answer: readonly Instance[], now: number): void {
-    const next = new Map(answer.map(instance => [identity(instance), instance]))
+  /** A whole answer of the registry. What is missing in it and `elsewhere` was not lost, and goes at once. */
+  take(next: ReadonlyMap<string, T>, now: number, elsewhere: (one: T) => boolean = () => false): void {
     this.expire(now)
     this.#losses = this.#losses.filter(({ at }) => now - at < WINDOW)
     const lostBefore = this.#losses.reduce((sum, { count }) => sum + count, 0)
     const before = this.#told.size + this.#held.size + lostBefore
-    const gone = [...this.#told].filter(([id]) => !next.has(id))
-    for (const id of next.keys()) this.#held.delete(id)
+    const gone: [string, T][] = []
+    for (const [id, one] of this.#told) if (!next.has(id) && !elsewhere(one)) gone.push([id, one])
+    for (const [id, { one }] of this.#held) if (next.has(id) || elsewhere(one)) this.#held.delete(id)
     this.#told = next
     if (next.size === 0) {
       if (this.#options.onEmpty === 'keep') this.#hold(gone, now, true)
@@ -77,10 +71,10 @@ export class Guard {
       return
     }
     // Whoever was held because nothing was told is judged anew, now that something is.
-    for (const [id, held] of this.#held) {
-      if (!held.empty) continue
+    for (const [id, { one, empty }] of this.#held) {
+      if (!empty) continue
       this.#held.delete(id)
-      gone.push([id, held.instance])
+      gone.push([id, one])
     }
     if (gone.length === 0) return
     const lost = lostBefore + this.#held.size + gone.length
@@ -88,9 +82,9 @@ export class Guard {
     else this.#losses.push({ at: now, count: gone.length })
   }
 
-  #hold(gone: readonly (readonly [string, Instance])[], now: number, empty: boolean): void {
+  #hold(gone: readonly (readonly [string, T])[], now: number, empty: boolean): void {
     if (this.#options.holdFor === 0) return
-    for (const [id, instance] of gone) this.#held.set(id, { instance, until: now + this.#options.holdFor, empty })
+    for (const [id, one] of gone) this.#held.set(id, { one, until: now + this.#options.holdFor, empty })
   }
 
   /** Let go of what was held long enough. True when something went. */
@@ -100,8 +94,8 @@ export class Guard {
     return this.#held.size < before
   }
 
-  /** A probe confirmed that a held instance is gone. */
-  confirmGone(instance: Instance): void {
-    this.#held.delete(identity(instance))
+  /** A probe confirmed that what is held is gone. */
+  confirmGone(id: string): void {
+    this.#held.delete(id)
   }
 }

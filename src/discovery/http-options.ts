@@ -8,10 +8,24 @@ import type { AskTls } from './ask.ts'
 /** One URL or a list of them; comes out as a list. `example` stands in the fault. */
 export function registryAddress(example: string) {
   const error = `a URL is due, such as ${example}`
-  const one = z.url({ protocol: /^https?$/, error })
+  const one = z
+    .url({ protocol: /^https?$/, error, abort: true })
+    .refine(text => !/[?#]/.test(text), { error: 'must not have a query or a fragment' })
+    .refine(hasReadableCredentials, { error: 'a % in the credentials is written as %25' })
   return z
     .union([one, z.array(one).min(1)], { error: 'a URL, or a list of them, is due' })
     .transform(given => (typeof given === 'string' ? [given] : given))
+}
+
+function hasReadableCredentials(text: string): boolean {
+  const { username, password } = new URL(text)
+  try {
+    decodeURIComponent(username)
+    decodeURIComponent(password)
+    return true
+  } catch {
+    return false
+  }
 }
 
 const pem = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)

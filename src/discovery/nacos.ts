@@ -62,18 +62,24 @@ class Nacos implements DiscoveryProvider {
     const query = new URLSearchParams({ serviceName: service, groupName: group, healthyOnly: 'true' })
     if (namespace !== undefined) query.set('namespaceId', namespace)
     if (clusters.length > 0) query.set('clusters', clusters.join(','))
+    const { instances, leftOut } = parseNacos(await this.#authorized(query, signal))
+    this.#leftOut.tell(service, leftOut)
+    return { instances, cursor: null }
+  }
+
+  /** Ask for the list; with a new token when one is refused that was good before: it may end early, such as when the servers' secret changes. */
+  async #authorized(query: URLSearchParams, signal: AbortSignal): Promise<unknown> {
+    const before = this.#token
     const token = await this.#login(signal)
     if (token !== null) query.set('accessToken', token)
     try {
-      const path = `/nacos/v1/ns/instance/list?${query}`
-      const { instances, leftOut } = parseNacos(await this.#http.askJson({ path, signal }))
-      this.#leftOut.tell(service, leftOut)
-      return { instances, cursor: null }
+      return await this.#http.askJson({ path: `/nacos/v1/ns/instance/list?${query}`, signal })
     } catch (error) {
-      // A token may end before its time, such as when the servers' secret changes.
-      if (error instanceof AnswerError && (error.status === 401 || error.status === 403)) this.#token = null
-      throw error
+      if (!(error instanceof AnswerError && (error.status === 401 || error.status === 403))) throw error
+      if (this.#token === token) this.#token = null
+      if (token === null || token !== before) throw error
     }
+    return this.#authorized(query, signal)
   }
 
   /** The token to ask with; null for none. */

@@ -1,6 +1,7 @@
 // The options of a registry under `discovery:`: those of its kind, and those that every kind has.
 import { z } from 'zod'
 import { duration } from '../units.ts'
+import { MAX_ENTRIES } from './provider.ts'
 import { providers } from './providers.ts'
 
 const common = {
@@ -13,6 +14,12 @@ const common = {
   holdFor: duration()
     .prefault('5m')
     .describe('How long instances are kept that the registry lost all at once, or more than half of within 30 s.'),
+  maxInstances: z
+    .int()
+    .min(1)
+    .max(MAX_ENTRIES)
+    .default(20_000)
+    .describe('Most instances of one service; an answer with more is a failure, and what was known stays in use.'),
   linkLocal: z
     .boolean()
     .default(false)

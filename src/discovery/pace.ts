@@ -29,9 +29,9 @@ export const realPace: Pace = {
 
 /** Milliseconds to the next poll after an answer: a registry's own TTL counts when it is shorter than the interval. */
 export function afterAnswer(interval: number, ttl: number | undefined, random: number): number {
-  const due = ttl === undefined ? interval : Math.min(interval, Math.max(ttl, LEAST_TTL))
   // Only earlier, so that the interval is a promise.
-  return due * (1 - JITTER * random)
+  const jitter = 1 - JITTER * random
+  return Math.min(interval * jitter, ttl === undefined ? interval : Math.max(ttl * jitter, LEAST_TTL))
 }
 
 /** Milliseconds to the next poll after `failures` in a row: full jitter (Brooker 2015), and never at once. */

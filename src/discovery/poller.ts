@@ -1,12 +1,12 @@
-// The one loop that asks any registry for one service: paces it, checks what it says, and publishes changes alone.
-import { setMaxListeners } from 'node:events'
+// The one loop that asks any registry for one service: paces it, checks what it says, and keeps it over failures and restarts.
+import { setImmediate } from 'node:timers/promises'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
-import { Guard } from './guard.ts'
+import { AnswerError } from './ask.ts'
 import { afterAnswer, afterFailure, GAP, type Pace, realPace } from './pace.ts'
-import { isReachable } from './probe.ts'
 import { type DiscoveryProvider, type Instance, WAIT } from './provider.ts'
-import { instanceFault } from './select.ts'
+import { byAddress, type Candidate, checkInstance, type Wanted } from './select.ts'
+import { Service, type Subscription } from './service.ts'
 import type { StateFile } from './state.ts'
 
 /** Options of a registry that its pollers go by; times in milliseconds. */
@@ -15,6 +15,8 @@ export interface PollerOptions {
   readonly timeout: number
   readonly onEmpty: 'keep' | 'drop'
   readonly holdFor: number
+  /** Most of one service. */
+  readonly maxInstances: number
   readonly linkLocal: boolean
 }
 
@@ -29,10 +31,8 @@ export interface PollerParts {
   readonly pace?: Pace
 }
 
-/** Between two looks at instances that the registry lost, in milliseconds. */
-const PROBE_INTERVAL = 1_000
-/** Looked at in one go. */
-const MAX_PROBES = 256
+/** Of more instances than this reading, checking and using them are turns of the event loop of their own. */
+const SMALL = 1_000
 /** So many instances that were left out are named in the log. */
 const NAMED = 5
 
@@ -40,10 +40,6 @@ const NAMED = 5
 export class Poller {
   readonly registry: string
   readonly service: string
-  /** What is known of the service, in the order of their addresses: the same list until it changes. */
-  instances: readonly Instance[] = []
-  /** True once a registry has answered, or the state of an earlier run was found. */
-  known = false
   /** What the instances come from, until the registry answers. */
   fromState = false
   /** What is wrong with the registry; null while it answers. */
@@ -53,24 +49,23 @@ export class Poller {
   #becomeReady!: () => void
   readonly #parts: PollerParts
   readonly #pace: Pace
-  readonly #guard: Guard
+  readonly #service: Service
   readonly #stop = new AbortController()
-  readonly #listeners = new Set<(instances: readonly Instance[]) => void>()
   /** Time of the last good answer by the pace's clock; NaN before. */
   #answeredAt = Number.NaN
   #failures = 0
   #leftOut = ''
-  #holding = false
-  #settling = false
+  #recalled = false
+  #stateFails = false
 
   constructor(parts: PollerParts) {
-    this.registry = parts.registry
-    this.service = parts.service
+    const { registry, service, options, log, pace = realPace } = parts
+    const { signal } = this.#stop
+    this.registry = registry
+    this.service = service
     this.#parts = parts
-    this.#pace = parts.pace ?? realPace
-    this.#guard = new Guard(parts.options)
-    // Each probe listens to it, and Node would warn of a leak from the eleventh on.
-    setMaxListeners(MAX_PROBES * 2, this.#stop.signal)
+    this.#pace = pace
+    this.#service = new Service({ registry, service, options, log, pace, signal, changed: () => this.#keep() })
     this.ready = new Promise(resolve => {
       this.#becomeReady = resolve
     })
@@ -81,20 +76,34 @@ export class Poller {
     return this.#pace.now() - this.#answeredAt
   }
 
-  /** Instances in use that the registry does not tell of. */
-  get held(): readonly Instance[] {
-    return this.#guard.held
+  /** True once a registry has answered, or the state of an earlier run was found. */
+  get known(): boolean {
+    return this.#service.known
   }
 
-  /** Be told of every change; returns what ends it. */
-  subscribe(listener: (instances: readonly Instance[]) => void): () => void {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
+  /** How many instances the registry told of that may be used. */
+  get told(): number {
+    return this.#service.told.length
+  }
+
+  /** How many instances are in use that the registry does not tell of. */
+  get held(): number {
+    return this.#service.held.length
+  }
+
+  /** True when link-local addresses may be used. */
+  get linkLocal(): boolean {
+    return this.#parts.options.linkLocal
+  }
+
+  /** See Service. */
+  subscribe(wanted: Wanted, changed: () => void): Subscription {
+    return this.#service.subscribe(wanted, changed)
   }
 
   /** True when nobody listens. */
   get idle(): boolean {
-    return this.#listeners.size === 0
+    return this.#service.idle
   }
 
   start(): void {
@@ -113,14 +122,19 @@ export class Poller {
       let pause: number
       try {
         const found = await this.#ask(cursor)
+        const large = found.instances.length > SMALL
+        if (large) await setImmediate()
+        const told = this.#checked(found.instances)
+        if (large) await setImmediate()
+        if (told.length === 0 && !this.known && this.#parts.options.onEmpty === 'keep') await this.#recall()
         cursor = found.cursor
-        this.#answered(found.instances)
+        this.#answered(told)
         pause = cursor !== null ? GAP : afterAnswer(this.#parts.options.interval, found.ttl, this.#pace.random())
       } catch (error) {
         if (signal.aborted) break
-        cursor = null
+        cursor = error instanceof AnswerError ? error.cursor : null
         await this.#failed(error)
-        pause = afterFailure(this.#failures, this.#pace.random())
+        pause = cursor !== null ? GAP : afterFailure(this.#failures, this.#pace.random())
       }
       this.#becomeReady()
       await this.#pause(pause)
@@ -154,7 +168,7 @@ export class Poller {
     await this.#pace.sleep(ms, this.#stop.signal).catch(() => {})
   }
 
-  #answered(told: readonly Instance[]): void {
+  #answered(told: readonly Candidate[]): void {
     const { registry, service, log } = this.#parts
     this.#answeredAt = this.#pace.now()
     this.#failures = 0
@@ -162,34 +176,31 @@ export class Poller {
       log.info('discovery answers again', { registry, service })
       this.failure = null
     }
-    this.known = true
     this.fromState = false
-    this.#guard.take(this.#checked(told), this.#answeredAt)
-    const holding = this.#guard.held.length > 0
-    if (holding && !this.#holding) {
-      const lost = this.#guard.held.length
-      log.warn('the registry lost most instances at once; they are used on', { registry, service, lost })
-    }
-    this.#holding = holding
-    countPoll(registry, this.#publish() ? 'changed' : 'same')
-    if (holding) void this.#settle()
+    const first = !this.known
+    const changed = this.#service.take(told)
+    if (first || changed) this.#keep()
+    countPoll(registry, changed ? 'changed' : 'same')
   }
 
-  /** Without what must not be used. */
-  #checked(told: readonly Instance[]): Instance[] {
+  /** Without what must not be used, in the order of addresses. Throws when there are too many. */
+  #checked(told: readonly Instance[]): Candidate[] {
     const { registry, service, options, log } = this.#parts
+    if (told.length > options.maxInstances)
+      throw new AnswerError(`${told.length} instances are more than \`maxInstances\` (${options.maxInstances})`)
+    const good: Candidate[] = []
     const faults: string[] = []
-    const good = told.filter(instance => {
-      const fault = instanceFault(instance, options.linkLocal)
-      if (fault !== null) faults.push(`${String(instance.host).slice(0, 100)}:${instance.port} ${fault}`)
-      return fault === null
-    })
+    for (const instance of told) {
+      const checked = checkInstance(instance, options.linkLocal)
+      if (typeof checked !== 'string') good.push(checked)
+      else faults.push(`${String(instance.host).slice(0, 100)}:${instance.port} ${checked}`)
+    }
     const leftOut = faults.slice(0, NAMED).join('; ')
     if (leftOut !== '' && leftOut !== this.#leftOut) {
       log.warn('discovery told instances that cannot be used', { registry, service, count: faults.length, leftOut })
     }
     this.#leftOut = leftOut
-    return good
+    return good.sort((a, b) => byAddress(a.instance, b.instance))
   }
 
   async #failed(error: unknown): Promise<void> {
@@ -204,95 +215,44 @@ export class Poller {
     if (!this.known) await this.#recall()
   }
 
-  /** A start without the registry: begin with what an earlier run knew. */
+  /** A start without the registry, or with an empty one: begin with what an earlier run knew. */
   async #recall(): Promise<void> {
     const { registry, service, state, log } = this.#parts
-    if (state === null) return
+    if (state === null || this.#recalled) return
+    this.#recalled = true
     try {
-      const instances = await state.read()
-      if (instances === null || this.known) return
-      this.known = true
+      const found = await state.read()
+      if (found === null) return
+      const instances = this.#checked(found)
       this.fromState = true
-      this.#guard.take(this.#checked(instances), this.#pace.now())
-      this.#publish(false)
+      this.#service.take(instances)
       log.warn('discovery begins with what was known before the start', {
         registry,
         service,
         instances: instances.length,
       })
     } catch (error) {
-      log.warn('the kept state of discovery cannot be used', {
-        registry,
-        service,
-        file: state.path,
-        error: text(error),
-      })
+      const fields = { registry, service, file: state.path, error: text(error) }
+      log.warn('the kept state of discovery cannot be used', fields)
     }
   }
 
-  /** Tell of the instances if they changed. */
-  #publish(keep = true): boolean {
-    const next = this.#guard.instances.sort(byAddress)
-    if (sameInstances(this.instances, next)) return false
-    this.instances = next
-    for (const listener of this.#listeners) listener(next)
+  /** Write down what is in use; what goes wrong is said once. */
+  #keep(): void {
     const { state, log } = this.#parts
-    if (keep && state !== null) {
-      state
-        .write(next)
-        .catch(error => log.warn('discovery cannot keep its state', { file: state.path, error: text(error) }))
-    }
-    return true
-  }
-
-  /** Look after held instances until there is none: one that nobody can connect to is gone, and so is one held long enough. */
-  async #settle(): Promise<void> {
-    if (this.#settling) return
-    this.#settling = true
-    const { signal } = this.#stop
-    try {
-      while (this.#guard.held.length > 0) {
-        const rest = this.#guard.nextEnd - this.#pace.now()
-        if (rest > 0) await this.#pace.sleep(Math.min(rest, PROBE_INTERVAL), signal)
-        this.#guard.expire(this.#pace.now())
-        const doubtful = this.#guard.doubtful.slice(0, MAX_PROBES)
-        const reachable = await Promise.all(doubtful.map(instance => isReachable(instance, signal)))
-        for (const [i, instance] of doubtful.entries()) if (!reachable[i]) this.#guard.confirmGone(instance)
-        this.#publish()
-      }
-    } catch {
-      // Closed.
-    } finally {
-      this.#settling = false
-    }
+    if (state === null) return
+    state.write(this.#service.inUse.map(({ instance }) => instance)).then(
+      () => {
+        this.#stateFails = false
+      },
+      error => {
+        if (!this.#stateFails) log.warn('discovery cannot keep its state', { file: state.path, error: text(error) })
+        this.#stateFails = true
+      },
+    )
   }
 }
 
 function text(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
-}
-
-function byAddress(a: Instance, b: Instance): number {
-  if (a.host !== b.host) return a.host < b.host ? -1 : 1
-  return a.port - b.port
-}
-
-/** True for lists that mean the same, both in order. */
-function sameInstances(a: readonly Instance[], b: readonly Instance[]): boolean {
-  return a.length === b.length && a.every((one, i) => sameInstance(one, b[i]!))
-}
-
-function sameInstance(a: Instance, b: Instance): boolean {
-  return (
-    a.host === b.host &&
-    a.port === b.port &&
-    a.weight === b.weight &&
-    sameMap(a.labels, b.labels) &&
-    sameMap(a.ports ?? {}, b.ports ?? {})
-  )
-}
-
-function sameMap(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
-  const keys = Object.keys(a)
-  return keys.length === Object.keys(b).length && keys.every(key => a[key] === b[key])
 }

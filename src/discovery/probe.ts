@@ -1,15 +1,17 @@
 // Whether anybody listens at an address: one TCP connection, made and let go.
-import { connect } from 'node:net'
-import type { Instance } from './provider.ts'
+import { connect, type LookupFunction } from 'node:net'
 
 /** Milliseconds that a connection may take. */
 const PATIENCE = 1_000
 
-/** False when the connection is refused, or not made in time. An instance without a port counts as reachable. */
-export function isReachable({ host, port }: Instance, signal: AbortSignal): Promise<boolean> {
-  if (port === 0) return Promise.resolve(true)
+/** False when the connection is refused, or not made in time. */
+export function isReachable(
+  { host, port }: { readonly host: string; readonly port: number },
+  lookup: LookupFunction,
+  signal: AbortSignal,
+): Promise<boolean> {
   return new Promise(resolve => {
-    const socket = connect({ host, port, signal })
+    const socket = connect({ host, port, lookup, signal })
     const settle = (reachable: boolean) => {
       socket.destroy()
       resolve(reachable)

@@ -33,11 +33,15 @@ export const WAIT = 30_000
 /** Largest answer of a registry that is read, in bytes. */
 export const MAX_ANSWER = 16 * 1024 * 1024
 
+/** Most entries of a list that are read, whatever a registry's options allow: each takes its time. */
+export const MAX_ENTRIES = 100_000
+
 /** See the head of this file. One for each registry under `discovery:`; polls of several services run side by side. */
 export interface DiscoveryProvider {
   /**
    * Ask for the instances of `service`. With a cursor, wait until what it stands for has changed, at most WAIT, then
-   * answer with the whole service all the same. After a rejection the next call comes with a null cursor: start anew.
+   * answer with the whole service all the same. After a rejection the next call comes with a null cursor: start anew; but
+   * after an AnswerError with a cursor it comes at once and with that one.
    * Rejects with whatever went wrong, its message fit for a log (no credentials), and as soon as `signal` is aborted.
    */
   poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found>
@@ -58,7 +62,7 @@ export interface ProviderContext {
 export interface ProviderDefinition {
   /** The value of `kind`. */
   readonly kind: string
-  /** Options beside `kind` and those that every kind has (interval, timeout, onEmpty, holdFor, linkLocal). */
+  /** Options beside `kind` and those that every kind has (interval, timeout, onEmpty, holdFor, maxInstances, linkLocal). */
   readonly options: z.ZodObject
   /** May reject: what is missing (such as an optional package) is a fault at load. */
   create(options: unknown, context: ProviderContext): DiscoveryProvider | Promise<DiscoveryProvider>

@@ -1,7 +1,8 @@
-// Which instances of a service an upstream takes, and at which port.
-import { type EndpointFacts, joinAddress } from '../http/address.ts'
-import { addressBytes } from '../http/cidr.ts'
+// Which instances of a service may be used, which of them an upstream takes, and at which port.
+import { type EndpointFacts, parseHost } from '../http/address.ts'
+import { isPort } from './entry.ts'
 import type { Instance } from './provider.ts'
+import { targetFault } from './target.ts'
 
 /** What an upstream says of the instances it wants. */
 export interface Wanted {
@@ -11,35 +12,106 @@ export interface Wanted {
   readonly port?: number | string | undefined
 }
 
-/** The endpoints among `instances`, in the order of their addresses, each address once. */
-export function select(instances: readonly Instance[], { labels, port }: Wanted): EndpointFacts[] {
-  const wanted = Object.entries(labels)
-  const found = new Map<string, EndpointFacts>()
-  for (const instance of instances) {
-    if (!wanted.every(([name, value]) => Object.hasOwn(instance.labels, name) && instance.labels[name] === value))
-      continue
-    const number = typeof port === 'string' ? (instance.ports?.[port] ?? 0) : (port ?? instance.port)
-    const address = joinAddress(instance.host, number)
-    if (typeof address === 'string' || found.has(address.address)) continue
-    found.set(address.address, { ...address, weight: instance.weight, labels: instance.labels })
-  }
-  return [...found.values()].sort((a, b) => (a.address < b.address ? -1 : 1))
+/** An instance that may be used. */
+export interface Candidate {
+  readonly instance: Instance
+  /** As net.connect takes it: IPv6 without brackets. */
+  readonly host: string
+  /** As it stands in addresses: IPv6 in brackets. */
+  readonly authority: string
 }
 
-/** What is wrong with an instance that a registry told, or null: it must not send traffic to where none belongs. */
-export function instanceFault(instance: Instance, linkLocal: boolean): string | null {
+/** Check what a registry told: it must not send traffic to where none belongs. A string says what is wrong. */
+export function checkInstance(instance: Instance, linkLocal: boolean): Candidate | string {
   const { host, port, weight } = instance
   if (typeof host !== 'string') return 'has no address'
-  if (!Number.isInteger(port) || port < 0 || port > 65535) return `port ${port} is out of range`
+  if (port !== 0 && !isPort(port)) return `port ${port} is out of range`
   if (!Number.isFinite(weight) || weight < 0 || weight > 1_000_000) return `weight ${weight} is out of range`
-  const address = joinAddress(host, port === 0 ? 1 : port)
-  if (typeof address === 'string') return address
-  if (!linkLocal && isLinkLocal(host)) return 'is a link-local address (allow them with `linkLocal: true`)'
-  return null
+  const parsed = parseHost(host)
+  if (typeof parsed === 'string') return parsed
+  return targetFault(parsed.host, linkLocal) ?? { instance, host: parsed.host, authority: parsed.authority }
 }
 
-function isLinkLocal(host: string): boolean {
-  const bytes = addressBytes(host)
-  if (bytes === null) return false
-  return bytes.length === 4 ? bytes[0] === 169 && bytes[1] === 254 : bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80
+/** The order in which instances and endpoints are kept. */
+export function byAddress(a: { host: string; port: number }, b: { host: string; port: number }): number {
+  if (a.host !== b.host) return a.host < b.host ? -1 : 1
+  return a.port - b.port
+}
+
+/** An endpoint as an upstream gets it, and what it was made of. */
+export class Chosen implements EndpointFacts {
+  readonly address: string
+  readonly host: string
+  readonly port: number
+  readonly weight: number
+  readonly labels: Readonly<Record<string, string>>
+  readonly candidate: Candidate
+
+  constructor(candidate: Candidate, port: number) {
+    this.address = `${candidate.authority}:${port}`
+    this.host = candidate.host
+    this.port = port
+    this.weight = candidate.instance.weight
+    this.labels = candidate.instance.labels
+    this.candidate = candidate
+  }
+}
+
+/** What comes of a selection. */
+export interface Selection {
+  /** By address. */
+  readonly chosen: ReadonlyMap<string, Chosen>
+  /** Why nothing was taken though the registry knows instances, fit for a log; null when something was. */
+  readonly mismatch: string | null
+}
+
+/** The endpoints among what a registry told, each address once. */
+export function select(told: readonly Candidate[], wanted: Wanted): Selection {
+  const labels = Object.entries(wanted.labels)
+  const chosen = new Map<string, Chosen>()
+  let labelled = 0
+  for (const candidate of told) {
+    if (labels.length > 0 && !hasLabels(candidate.instance, labels)) continue
+    labelled++
+    const port = portOf(candidate.instance, wanted.port)
+    if (port === 0) continue
+    const one = new Chosen(candidate, port)
+    if (!chosen.has(one.address)) chosen.set(one.address, one)
+  }
+  const none = chosen.size === 0 && told.length > 0
+  return { chosen, mismatch: none ? mismatchOf(told.length, labelled, wanted) : null }
+}
+
+function hasLabels({ labels }: Instance, wanted: readonly (readonly [string, string])[]): boolean {
+  return wanted.every(([name, value]) => Object.hasOwn(labels, name) && labels[name] === value)
+}
+
+/** 0 for none. */
+function portOf({ port, ports }: Instance, wanted: Wanted['port']): number {
+  if (typeof wanted !== 'string') return wanted ?? port
+  const named = ports !== undefined && Object.hasOwn(ports, wanted) ? ports[wanted] : 0
+  return isPort(named) ? named : 0
+}
+
+function mismatchOf(told: number, labelled: number, { labels, port }: Wanted): string {
+  // The names alone: a value may be a secret.
+  if (labelled === 0) return `none of ${told} instances has the labels wanted (${Object.keys(labels).join(', ')})`
+  const what =
+    typeof port === 'string' ? `a port named ${JSON.stringify(port)}` : 'a port: `discover.port` has to say it'
+  return `none of ${labelled} instances has ${what}`
+}
+
+/**
+ * Says of endpoints that are chosen no longer whether the registry still tells of them, only otherwise: with other
+ * labels, or where ports are named, at another port of the same host. Those are not lost.
+ */
+export function toldOtherwise(told: readonly Candidate[], { port }: Wanted): (one: Chosen) => boolean {
+  const key = (candidate: Candidate, at: number) =>
+    candidate.instance.ports === undefined ? `${candidate.authority}:${at}` : candidate.host
+  // Made when something is missing: mostly nothing is.
+  let known: Set<string> | null = null
+  return ({ candidate, port: at }) => {
+    known ??= new Set(told.map(other => key(other, portOf(other.instance, port))))
+    return known.has(key(candidate, at))
+  }
 }

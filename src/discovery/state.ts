@@ -68,10 +68,25 @@ export class StateFile {
       const instances = this.#next
       this.#next = null
       const state = { version: VERSION, registry: this.#registry, service: this.#service, instances }
-      await mkdir(dirname(this.path), { recursive: true })
+      await makeFolder(dirname(this.path))
       const beside = `${this.path}.${process.pid}.tmp`
       await writeFile(beside, `${JSON.stringify(state)}\n`, { mode: 0o600 })
       await rename(beside, this.path)
     }
+  }
+}
+
+/** Make a folder and those above it. Node's own `recursive` tries for ever where the system says ENOENT whatever is there (/proc). */
+async function makeFolder(path: string): Promise<void> {
+  const make = () =>
+    mkdir(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error
+    })
+  try {
+    await make()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    await makeFolder(dirname(path))
+    await make()
   }
 }

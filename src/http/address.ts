@@ -26,25 +26,39 @@ export function parseEndpoint(text: string): EndpointAddress | string {
   if (portText === undefined) return `has no port; ${shape}`
   const port = /^\d{1,5}$/.test(portText) ? Number(portText) : 0
   if (port < 1 || port > 65535) return 'a port between 1 and 65535 is due'
-  if (six !== undefined) {
+  if (six !== undefined && !isIPv6(six)) return `[${six}] is not an IPv6 address`
+  return joinAddress(six ?? name!, port)
+}
+
+/** A host held to one form. */
+export interface ParsedHost {
+  /** As net.connect takes it: IPv6 without brackets. */
+  readonly host: string
+  /** As it stands in addresses: IPv6 in brackets. */
+  readonly authority: string
+}
+
+/** Read a host that stands alone, IPv6 with brackets or without; a string says what is wrong with it. */
+export function parseHost(text: string): ParsedHost | string {
+  // Most are such, and there may be ten thousand of them.
+  if (isIPv4(text)) return { host: text, authority: text }
+  if (text.includes(':')) {
+    const six = text.startsWith('[') && text.endsWith(']') ? text.slice(1, -1) : text
     if (!isIPv6(six) || six.includes('%')) return `[${six}] is not an IPv6 address`
-    const canonical = new URL(`http://[${six}]`).hostname
-    return { address: `${canonical}:${port}`, host: canonical.slice(1, -1), port }
+    const authority = new URL(`http://[${six}]`).hostname
+    return { host: authority.slice(1, -1), authority }
   }
-  const host = name!.toLowerCase()
-  if (!isHost(host)) return `${JSON.stringify(name)} is neither a host name nor an IP address`
-  return { address: `${host}:${port}`, host, port }
+  const host = text.toLowerCase()
+  return isHost(host) ? { host, authority: host } : `${JSON.stringify(text)} is neither a host name nor an IP address`
 }
 
 /** True for an IPv4 address or a name that a host can have; both lower-case. */
 export function isHost(host: string): boolean {
   if (host.length > 253) return false
-  // What looks like a number must be a whole IPv4 address: `127.1` means different machines to different readers.
-  if (/^[\d.]+$/.test(host)) return isIPv4(host)
-  return host
-    .replace(/\.$/, '')
-    .split('.')
-    .every(label => LABEL.test(label))
+  const labels = host.replace(/\.$/, '').split('.')
+  // What ends in a number must be a whole IPv4 address (WHATWG URL): `127.1` and `0x7f000001` are addresses to some readers.
+  if (/^(?:0x[0-9a-f]*|\d+)$/.test(labels.at(-1)!)) return isIPv4(host)
+  return labels.every(label => LABEL.test(label))
 }
 
 /** What the configuration or a registry says of an endpoint. */
@@ -54,7 +68,9 @@ export interface EndpointFacts extends EndpointAddress {
   readonly labels: Readonly<Record<string, string>>
 }
 
-/** The address of a host and a port that stand apart, as registries tell them; a string says what is wrong. */
-export function joinAddress(host: string, port: number): EndpointAddress | string {
-  return parseEndpoint(isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`)
+/** The address of a host and a port that stand apart; a string says what is wrong with the host. */
+export function joinAddress(text: string, port: number): EndpointAddress | string {
+  const parsed = parseHost(text)
+  if (typeof parsed === 'string') return parsed
+  return { address: `${parsed.authority}:${port}`, host: parsed.host, port }
 }

@@ -70,7 +70,15 @@ const PORT = 'a port, or the name of one, is due'
 
 const discover = z.strictObject({
   from: z.string().min(1).describe('Name of a registry under `discovery:`.'),
-  service: z.string().min(1).max(512).describe('What the registry calls the service.'),
+  service: z
+    .string()
+    .min(1)
+    .max(512)
+    // It becomes part of URLs and paths.
+    .refine(text => !text.split('/').some(part => part === '.' || part === '..'), {
+      error: 'must not be a way up (..)',
+    })
+    .describe('What the registry calls the service.'),
   labels: z
     .record(z.string(), z.string({ error: 'a label is text; put numbers in quotes' }))
     .default({})

@@ -2,7 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { wheel } from '../clock.ts'
 import type { Poller } from '../discovery/poller.ts'
-import { select } from '../discovery/select.ts'
+import type { Subscription } from '../discovery/service.ts'
+import { lookupAllowed } from '../discovery/target.ts'
+import type { View } from '../discovery/view.ts'
 import type { EndpointFacts } from '../http/address.ts'
 import type { Log } from '../log.ts'
 import type { Balancer, MakeBalancer } from './balance/balancer.ts'
@@ -51,7 +53,7 @@ export class Upstream {
   readonly #active: ActiveHealth | null
   readonly #passive: PassiveHealth | null
   readonly #slowStart: SlowStart
-  readonly #unsubscribe: () => void
+  readonly #subscription: Subscription | null
   /** False until the first endpoints are known: those all begin at once, and slowly to nobody's good. */
   #warm = false
   #pending: NodeJS.Immediate | null = null
@@ -73,16 +75,16 @@ export class Upstream {
             verify: options.tls?.verify ?? true,
             servername: options.tls?.servername ?? null,
           }
-    this.#transport = { scheme, tls, connections, timeouts }
-    const probeHost = host === 'pass' || host === 'endpoint' ? null : host
-    this.#active =
-      health?.active === undefined ? null : new ActiveHealth(health.active, { tls, host: probeHost }, this, wheel)
+    const lookup = poller === null ? null : lookupAllowed(poller.linkLocal)
+    this.#transport = { scheme, tls, connections, timeouts, lookup }
+    const probe = { tls, lookup, host: host === 'pass' || host === 'endpoint' ? null : host }
+    this.#active = health?.active === undefined ? null : new ActiveHealth(health.active, probe, this, wheel)
     this.#passive = health?.passive === undefined ? null : new PassiveHealth(health.passive, this, wheel)
     this.#slowStart = new SlowStart(options.slowStart, () => this.#rebuild(), wheel)
     this.balancer = makeBalancer([], null)
-    this.#unsubscribe = poller === null ? () => {} : poller.subscribe(() => this.#discovered())
+    this.#subscription = poller?.subscribe(options.discover!, () => this.#discovered()) ?? null
     if (poller === null) this.update(options.endpoints ?? [])
-    else this.#discovered()
+    else if (poller.known) this.#discovered()
   }
 
   /** False when a certificate file was renewed since it was read. Throws when one can no longer be read. */
@@ -99,9 +101,13 @@ export class Upstream {
       this.update(options.endpoints ?? [])
   }
 
+  /** What it gets of a registry; null where the endpoints stand in the options. */
+  get view(): View | null {
+    return this.#subscription?.view ?? null
+  }
+
   #discovered(): void {
-    const poller = this.poller
-    if (poller?.known) this.update(select(poller.instances, this.options.discover!))
+    this.update(this.#subscription!.view.endpoints)
   }
 
   /**
@@ -217,7 +223,7 @@ export class Upstream {
 
   /** Let go of all connections, probes and timers; requests in flight finish. */
   close(): void {
-    this.#unsubscribe()
+    this.#subscription?.end()
     if (this.#pending !== null) clearImmediate(this.#pending)
     this.#active?.close()
     this.#passive?.close()

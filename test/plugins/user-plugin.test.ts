@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { ChildGateway, sluice, startChild } from '../support/child-gateway.ts'
 import { RawClient } from '../support/raw-client.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
@@ -11,13 +11,18 @@ import { eventually } from '../support/within.ts'
 
 const EXAMPLE = fileURLToPath(new URL('../../config/examples/user-plugin', import.meta.url))
 
-t.test('the example runs as it stands', async t => {
-  const upstream = await RawUpstream.start(t)
+/** A folder far from the repository: `sluice` and `zod` come from the gateway and no node_modules. */
+function outside(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-example-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+t.test('the example runs as it stands', async t => {
+  const upstream = await RawUpstream.start(t)
+  const folder = outside(t)
   cpSync(EXAMPLE, folder, { recursive: true })
   const file = join(folder, 'gateway.yaml')
-  // Far from the repository: `sluice` and `zod` come from the gateway and no node_modules.
   const process = sluice(t, ['start', '-c', file], { PORT: '0', ORDERS: upstream.address }, folder)
   await process.printed('listener web')
   const gateway = new ChildGateway(process, file)
@@ -72,6 +77,10 @@ t.test('a module is read anew on a reload; a broken one is a fault, and the old 
   writeFileSync(module, plugin("'two'"))
   t.match(await gateway.reload(config('{ ./says.mjs: { word: loud } }')), { ok: true })
   t.equal(await says(), 'two loud all')
+  // The other name that package.json offers.
+  writeFileSync(module, plugin("'two'").replace("'sluice'", "'sluice/plugin-api'"))
+  t.match(await gateway.reload(`${config('{ ./says.mjs: { word: loud } }')}# again\n`), { ok: true })
+  t.equal(await says(), 'two loud all')
 
   for (const [text, fault] of [
     ['export default {', /says\.mjs does not load: /],
@@ -115,11 +124,14 @@ t.test('what create must not return is told with its place', async t => {
 })
 
 t.test('check knows them too', async t => {
-  const folder = t.testdir({
+  const folder = outside(t)
+  const files = {
     'says.ts': plugin("'typed' as string", 'interface Unused { readonly a: number }'),
-    'good.yaml': config('{ ./says.ts: { word: x } }'),
+    'also.ts': plugin("'typed'").replace("'sluice'", "'sluice/plugin-api'"),
+    'good.yaml': config('{ ./says.ts: { word: x } }, ./also.ts'),
     'bad.yaml': config('{ ./says.ts: { word: 1 } }, ./missing.ts'),
-  })
+  }
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
   const good = sluice(t, ['check', '-c', join(folder, 'good.yaml')])
   t.same(await good.exit(30_000), { code: 0, signal: null }, good.err)
   const bad = sluice(t, ['check', '-c', join(folder, 'bad.yaml')])

@@ -1,7 +1,7 @@
 // Active health: every endpoint is asked by itself, off the way of the requests, and believed after a few answers alike.
 import { type ClientRequest, request as plainRequest } from 'node:http'
 import { type RequestOptions, request as secureRequest } from 'node:https'
-import { isIP } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import { Timer, type Wheel } from '../../clock.ts'
 import type { Endpoint } from '../endpoint.ts'
@@ -23,6 +23,8 @@ export interface ProbeTarget {
   readonly tls: TransportTls | null
   /** Host field of a probe; null for the endpoint's address. */
   readonly host: string | null
+  /** Resolves host names; null as the system does. */
+  readonly lookup: LookupFunction | null
 }
 
 /** First probes of a set are spread over this long, in milliseconds, and one more a probe. */
@@ -96,6 +98,7 @@ class Probe {
       path: options.path,
       agent: false,
       headers: { host: target.host ?? address, 'user-agent': 'sluice-health', connection: 'close' },
+      ...(target.lookup !== null && { lookup: target.lookup }),
     }
     this.timer.set(options.timeout)
     let request: ClientRequest

@@ -90,7 +90,7 @@ export class Http1Pool implements EndpointPool {
   }
 
   #socket(connection: UpstreamConnection): Socket {
-    const { tls } = this.options
+    const { tls, lookup } = this.options
     const onread = {
       buffer: tls === null ? readBuffer : Buffer.allocUnsafeSlow(TLS_BUFFER),
       callback: (length: number, bytes: Uint8Array) => {
@@ -98,7 +98,10 @@ export class Http1Pool implements EndpointPool {
         return true
       },
     }
-    const to = { host: this.#host, port: this.#port, noDelay: true, onread, highWaterMark: 64 * 1024 }
+    const to = {
+      ...{ host: this.#host, port: this.#port, noDelay: true, onread, highWaterMark: 64 * 1024 },
+      ...(lookup !== null && { lookup }),
+    }
     if (tls === null) return connectTcp(to)
     return connectTls({
       ...to,

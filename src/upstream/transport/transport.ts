@@ -1,4 +1,5 @@
 // How a request reaches an endpoint: what a transport takes and what it calls back.
+import type { LookupFunction } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import type { GatewayError } from '../../errors.ts'
 import type { BodySource, HeaderList, RequestHead, ResponseHead } from '../../http/head.ts'
@@ -32,6 +33,8 @@ export interface TransportOptions {
   readonly tls: TransportTls | null
   readonly connections: { readonly max: number; readonly pending: number; readonly idle: number }
   readonly timeouts: { readonly connect: number; readonly response: number; readonly idle: number }
+  /** Resolves host names; null as the system does. */
+  readonly lookup: LookupFunction | null
 }
 
 /** Certificate checks towards an https upstream. */

@@ -52,10 +52,11 @@ t.test('values are host:port, our JSON, or that of the Go client', async t => {
     ' [2001:db8::1]:8080\n',
     '{"address":"10.0.0.2:81","weight":0.5,"labels":{"version":"v2","shard":3,"__proto__":"x"}}',
     '{"address":"10.0.0.3","port":82}',
-    '{"Op":0,"Addr":"10.0.0.4:83","Metadata":{"zone":"b"}}',
+    '{"Op":0,"Addr":"10.0.0.4:83","Metadata":{"zone":"b","more":[1]},"id":"x"}',
     '{"address":"10.0.0.5","port":70000}',
     '{"address":"10.0.0.6:80","weight":-1}',
     '{"address":"10.0.0.7:80"',
+    '{"address":"10.0.0.9:80","labels":["x"]}',
     '{"__proto__":{"address":"10.0.0.8:80"}}',
     'nonsense',
     '',
@@ -72,7 +73,7 @@ t.test('values are host:port, our JSON, or that of the Go client', async t => {
   t.equal(found.cursor, '7/9')
   t.same(
     found.leftOut.map(text => text.slice(0, 2).trim()),
-    ['5', '6', '7', '8', '9', '10'],
+    ['5', '6', '7', '8', '9', '10', '11'],
   )
   t.same(parseRange({ header: { revision: '7' } }, '/').instances, [], 'a service without keys')
   t.throws(() => parseRange({ header: {}, kvs: [] }, '/'), AnswerError, 'no revision')
@@ -242,6 +243,8 @@ t.test('another member is asked when one does not answer', async t => {
 
 t.test('with auth on: a user, a wrong one, none, and a token that ends', async t => {
   const { etcd } = await begin(t)
+  const early = await provider(t, { address: etcd.url, user: 'sluice', password: 'a secret' })
+  await t.rejects(early.poll('a', null, never()), { message: 'etcd has auth turned off: it takes no `user`' })
   await etcd.turnAuthOn('sluice', 'a secret')
   const asked = await provider(t, { address: etcd.url, user: 'sluice', password: 'a secret' })
   const first = await asked.poll('a', null, never())

@@ -57,6 +57,9 @@ t.test('a broken file says where', async t => {
   fails('{\n  "b": [],\n  "a": ["10.0.0.1:80",\n    {"address": 1}]\n}', /^4:5 a\.1 has no address$/)
   fails('a: 10.0.0.1:80', /^1:4 a is no list/)
   fails('- { address: 10.0.0.1:80, weight: -1 }', /^1:3 0 has a weight/)
+  fails('- 10.0.0.1:80\n- { address: 10.0.0.2:80, wieght: 3 }', /^2:3 1 has an unknown key "wieght"; address, port/)
+  fails('- { address: 10.0.0.1:80, labels: [x] }', /^1:3 0 has labels that are no map/)
+  fails('- { address: 10.0.0.1:80, labels: { a: b, c: { d: e } } }', /^1:3 0 has a label c that is no text/)
   fails('- a: 1\n---\n- b: 1\n', /^2:1 /)
   const bomb = `a: &a [x, x, x, x, x, x, x, x, x]\n${'bcdefgh'.replace(/./g, (name, i) => {
     const before = 'abcdefgh'[i]
@@ -131,7 +134,7 @@ async function begin(t: Test) {
 }
 
 /** The answer after `change`, which has to come within a second of it. */
-async function after(asked: DiscoveryProvider, found: Found, change: () => unknown): Promise<Found> {
+async function after(asked: DiscoveryProvider, found: Pick<Found, 'cursor'>, change: () => unknown): Promise<Found> {
   const next = asked.poll('a', found.cursor, never())
   next.catch(() => {})
   // The watch begins while the poll begins.
@@ -202,6 +205,36 @@ t.test('a file that stays half-written is refused with its place, and is read on
   await t.rejects(asked.poll('a', null, never()), { message: new RegExp(`^${path}:2:`) })
   writeFileSync(path, '- 10.0.0.2:80\n')
   t.same(addresses(await asked.poll('a', null, never())), ['10.0.0.2:80'])
+})
+
+t.test('a file that cannot be used is watched until it can', async t => {
+  const { folder, path, asked, first } = await begin(t)
+  /** How the poll fails, and what comes of it once the file is mended. */
+  const mended = async (poll: Promise<Found>, mend: () => unknown) => {
+    const failure = await poll.then(
+      () => t.fail('it does not fail'),
+      (error: AnswerError) => error,
+    )
+    return { message: (failure as AnswerError).message, found: await after(asked, failure as AnswerError, mend) }
+  }
+  const broken = await mended(
+    after(asked, first, () => writeFileSync(path, '- nonsense\n')),
+    () => writeFileSync(path, '- 10.0.0.2:80\n'),
+  )
+  t.match(broken.message, /has no port/)
+  t.same(addresses(broken.found), ['10.0.0.2:80'])
+  rmSync(path)
+  const gone = await mended(asked.poll('a', null, never()), () => writeFileSync(path, '- 10.0.0.3:80\n'))
+  t.match(gone.message, /there is no file/)
+  t.same(addresses(gone.found), ['10.0.0.3:80'])
+  rmSync(path)
+  mkdirSync(path)
+  const folderThere = await mended(asked.poll('a', null, never()), () => {
+    renameSync(path, join(folder, 'aside'))
+    writeFileSync(path, '- 10.0.0.4:80\n')
+  })
+  t.match(folderThere.message, /is no regular file/)
+  t.same(addresses(folderThere.found), ['10.0.0.4:80'])
 })
 
 t.test('a file that is gone for a while, and one that never was', async t => {

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { AnswerError } from '../../../src/discovery/ask.ts'
-import { nextIndex, parseConsul } from '../../../src/discovery/consul.ts'
+import { consulOptions, nextIndex, parseConsul } from '../../../src/discovery/consul.ts'
 import { parseDelta, parseEureka } from '../../../src/discovery/eureka.ts'
 import { isChange, parseSlices } from '../../../src/discovery/kubernetes.ts'
 import { parseNacos } from '../../../src/discovery/nacos.ts'
@@ -42,6 +42,7 @@ t.test('consul: addresses, weights, tags and meta', async t => {
     { host: '10.0.0.3', port: 83, weight: 1, labels: { '=y': 'true' } },
   ])
   t.match(leftOut, [/no-address has no address/, /no-port has no port/])
+  t.throws(() => parseConsul(new Array(100_001).fill(null)), { message: /a list of more than 100000 entries/ })
 })
 
 t.test('consul: the index, its rules', async t => {
@@ -52,6 +53,16 @@ t.test('consul: the index, its rules', async t => {
   t.equal(nextIndex('18446744073709551615', '9'), '18446744073709551615')
   for (const header of [undefined, '', 'x', '-1', '1.5', ['1', '2']])
     t.throws(() => nextIndex(header, null), AnswerError)
+})
+
+t.test('addresses of registries that cannot work are faults', async t => {
+  const fault = (address: string) => consulOptions.safeParse({ address }).error?.issues.map(({ message }) => message)
+  t.match(fault('http://a:1/?x=1'), [/query/])
+  t.match(fault('http://a:1/#x'), [/fragment/])
+  t.match(fault('http://user:50%@a:1/'), [/%25/])
+  t.match(fault('http://user%zz@a:1/'), [/%25/])
+  t.match(fault('a:1'), [/a URL, or a list of them, is due/])
+  t.equal(fault('http://us%40er:50%25@a:1/path'), undefined)
 })
 
 t.test('consul: waits, and begins anew when the index goes back', async t => {
@@ -120,15 +131,18 @@ t.test('nacos: what is asked for, and logins that end', async t => {
   const query = Object.fromEntries(nacos.state.queries[0]!)
   t.match(query, { serviceName: 'orders', groupName: 'G', namespaceId: 'prod', clusters: 'C1,C2', healthyOnly: 'true' })
   nacos.state.token = 'of another server'
-  await t.rejects(asked.poll('orders', null, never), { message: 'answered 403' })
   t.same(ports(await asked.poll('orders', null, never)), [1], 'logged in anew')
+  t.equal(nacos.state.logins, 2)
   // A token without a life is renewed for each question, before it ends.
   nacos.state.ttl = 1e-6
   nacos.state.token = 'gone'
-  await t.rejects(asked.poll('orders', null, never))
   await asked.poll('orders', null, never)
   await asked.poll('orders', null, never)
-  t.equal(nacos.state.logins, 4)
+  await asked.poll('orders', null, never)
+  t.equal(nacos.state.logins, 5)
+  const fixed = await provider(t, nacos, { token: 'not known', user: undefined, password: undefined })
+  await t.rejects(fixed.poll('orders', null, never), { message: 'answered 403' })
+  t.equal(nacos.state.logins, 5, 'a fixed token is all there is')
   const bad = await provider(t, nacos, { password: 'wrong' })
   await t.rejects(bad.poll('orders', null, never), { message: 'answered 403' })
 })
@@ -139,7 +153,7 @@ t.test('eureka: up ones, ports that are on, one as itself', async t => {
     { application: { instance: [up, eurekaInstance({ host: '10.0.0.2', port: 80 }, 'DOWN'), { ...up, port: {} }] } },
     false,
   )
-  t.match(plain.instances, [{ host: '10.0.0.1', port: 80, labels: { version: 'v1' } }])
+  t.same(plain.instances, [{ host: '10.0.0.1', port: 80, weight: 1, labels: { version: 'v1' } }])
   t.equal(plain.instances.length, 1)
   t.equal(plain.leftOut.length, 1)
   t.same(parseEureka({ application: { instance: up } }, true).instances, [], 'the secure port is off')
@@ -172,6 +186,38 @@ t.test('eureka: the delta saves fetches, and misses nothing', async t => {
   const without = await startEureka(t, false)
   await without.set('orders', at(5))
   t.same(ports(await (await provider(t, without)).poll('orders', null, never)), [5], 'where the delta is off')
+})
+
+t.test('eureka: what changed while nobody asked, or nobody answered, is no longer in the delta', async t => {
+  const eureka = await startEureka(t)
+  const asked = await provider(t, eureka)
+  const now = performance.now.bind(performance)
+  let passed = 0
+  performance.now = () => now() + passed
+  t.teardown(() => {
+    performance.now = now
+  })
+  /** As many as before, so that the hash stays, and too long ago for the delta. */
+  const replaced = async (port: number) => {
+    await eureka.set('orders', at(1, port))
+    eureka.changed.clear()
+  }
+  await replaced(2)
+  t.same(ports(await asked.poll('orders', null, never)), [1, 2])
+  const { fetched } = eureka.state
+  passed += 100_000
+  await asked.poll('orders', null, never)
+  passed += 100_000
+  await asked.poll('orders', null, never)
+  t.equal(eureka.state.fetched, fetched, 'each delta reaches back to the one before')
+  await replaced(3)
+  passed += 130_000
+  t.same(ports(await asked.poll('orders', null, never)), [1, 3], 'asked after more than two minutes')
+  await eureka.fail('status-500')
+  await t.rejects(asked.poll('orders', null, never))
+  await eureka.fail(null)
+  await replaced(4)
+  t.same(ports(await asked.poll('orders', null, never)), [1, 4], 'after a failure')
 })
 
 t.test('kubernetes: ready ones, else serving ones; ports by name', async t => {

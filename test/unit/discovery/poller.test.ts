@@ -3,71 +3,25 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
-import { Poller, type PollerOptions } from '../../../src/discovery/poller.ts'
-import type { DiscoveryProvider, Found, Instance } from '../../../src/discovery/provider.ts'
+import t from 'tap'
+import { AnswerError } from '../../../src/discovery/ask.ts'
 import { StateFile } from '../../../src/discovery/state.ts'
-import type { Log } from '../../../src/log.ts'
-import { FakePace } from '../../support/fake-pace.ts'
+import { bench, instance, ports } from '../../support/scripted-poller.ts'
 import { eventually } from '../../support/within.ts'
 
-const OPTIONS: PollerOptions = { interval: 10_000, timeout: 5_000, onEmpty: 'keep', holdFor: 300_000, linkLocal: false }
-
-function instance(port: number, more: Partial<Instance> = {}): Instance {
-  return { host: '10.0.0.1', port, weight: 1, labels: {}, ...more }
-}
-
-/** Answers what the test puts there. */
-class Script implements DiscoveryProvider {
-  answer: () => Promise<Found> = async () => ({ instances: [], cursor: null })
-  readonly cursors: (string | null)[] = []
-  readonly signals: AbortSignal[] = []
-
-  poll(_service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
-    this.cursors.push(cursor)
-    this.signals.push(signal)
-    return this.answer()
-  }
-
-  tell(instances: readonly Instance[], cursor: string | null = null, ttl?: number): void {
-    this.answer = async () => ({ instances, cursor, ...(ttl !== undefined && { ttl }) })
-  }
-}
-
-interface Bench {
-  readonly script: Script
-  readonly pace: FakePace
-  readonly poller: Poller
-  readonly lines: string[]
-}
-
-function bench(t: Test, options: Partial<PollerOptions> = {}, state: StateFile | null = null): Bench {
-  const script = new Script()
-  const pace = new FakePace()
-  const lines: string[] = []
-  const write = (level: string) => (message: string) => void lines.push(`${level} ${message}`)
-  const log: Log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
-  const parts = { registry: 'r', service: 's', provider: script, options: { ...OPTIONS, ...options }, state, log, pace }
-  const poller = new Poller(parts)
-  t.teardown(() => poller.close())
-  return { script, pace, poller, lines }
-}
-
-const ports = (poller: Poller) => poller.instances.map(({ port }) => port)
-
 t.test('asks at its interval, publishes changes alone, in the order of addresses', async t => {
-  const { script, pace, poller } = bench(t)
+  const { script, pace, poller, view } = bench(t)
   const told: number[][] = []
-  poller.subscribe(list => told.push(list.map(({ port }) => port)))
+  poller.subscribe({ labels: {} }, () => told.push(ports(view)))
   script.tell([instance(2), instance(1)])
   poller.start()
   await poller.ready
   t.same(told, [[1, 2]])
-  const list = poller.instances
+  const list = view.endpoints
   script.tell([instance(1), instance(2)])
   await pace.pass(10_000)
   t.equal(script.cursors.length, 2)
-  t.equal(poller.instances, list, 'the same list: nothing to swap')
+  t.equal(view.endpoints, list, 'the same list: nothing to swap')
   t.equal(told.length, 1)
   script.tell([instance(1), instance(2, { labels: { version: 'v2' } })])
   await pace.pass(10_000)
@@ -79,14 +33,14 @@ t.test('asks at its interval, publishes changes alone, in the order of addresses
 })
 
 t.test('a registry that waits is asked again at once, with its cursor', async t => {
-  const { script, pace, poller } = bench(t)
+  const { script, pace, poller, view } = bench(t)
   script.tell([instance(1)], 'one')
   poller.start()
   await poller.ready
   script.tell([instance(1), instance(2)], 'two')
   await pace.pass(100)
   t.same(script.cursors.slice(0, 3), [null, 'one', 'two'])
-  t.same(ports(poller), [1, 2])
+  t.same(ports(view), [1, 2])
 })
 
 t.test('a TTL shortens the interval, to 5 s at least', async t => {
@@ -94,14 +48,20 @@ t.test('a TTL shortens the interval, to 5 s at least', async t => {
   script.tell([instance(1)], null, 1000)
   poller.start()
   await poller.ready
-  await pace.pass(4_700)
+  await pace.pass(4_999)
   t.equal(script.cursors.length, 1)
-  await pace.pass(300)
+  await pace.pass(1)
   t.equal(script.cursors.length, 2)
+  script.tell([instance(1)], null, 20_000)
+  await pace.pass(5_000)
+  await pace.pass(18_999)
+  t.equal(script.cursors.length, 3)
+  await pace.pass(1)
+  t.equal(script.cursors.length, 4, 'spread over the last tenth where there is room')
 })
 
 t.test('failures: the last good set stays, one line a change, backoff, a fresh start', async t => {
-  const { script, pace, poller, lines } = bench(t, { interval: 1000 })
+  const { script, pace, poller, view, lines } = bench(t, { interval: 1000 })
   script.tell([instance(1)], 'one')
   poller.start()
   await poller.ready
@@ -109,7 +69,7 @@ t.test('failures: the last good set stays, one line a change, backoff, a fresh s
     throw new Error('connect ECONNREFUSED')
   }
   await pace.pass(120_000)
-  t.same(ports(poller), [1])
+  t.same(ports(view), [1])
   t.equal(poller.failure, 'connect ECONNREFUSED')
   t.equal(lines.filter(line => line.startsWith('warn discovery fails')).length, 1)
   t.ok(poller.age > 119_000, 'the age tells')
@@ -118,9 +78,23 @@ t.test('failures: the last good set stays, one line a change, backoff, a fresh s
   t.same(script.cursors.slice(2), new Array(tries - 2).fill(null), 'after a failure without a cursor')
   script.tell([instance(1), instance(2)])
   await pace.pass(15_000)
-  t.same(ports(poller), [1, 2])
+  t.same(ports(view), [1, 2])
   t.equal(poller.failure, null)
   t.equal(lines.filter(line => line.startsWith('info discovery answers again')).length, 1)
+})
+
+t.test('a registry that can tell when it is mended is asked again at once', async t => {
+  const { script, pace, poller, lines } = bench(t)
+  script.answer = () => Promise.reject(new AnswerError('broken', 0, 'there'))
+  poller.start()
+  await poller.ready
+  script.answer = () => new Promise(() => {})
+  await pace.pass(100)
+  t.same(script.cursors, [null, 'there'])
+  await pace.pass(34_000)
+  t.equal(script.cursors.length, 2, 'it waits')
+  t.equal(poller.failure, 'broken')
+  t.equal(lines.length, 1)
 })
 
 t.test('full jitter: between almost nothing and the whole backoff', async t => {
@@ -154,7 +128,7 @@ t.test('a poll that hangs is ended, and a poll that waits may wait', async t => 
 })
 
 t.test('what must not be used is left out and told once', async t => {
-  const { script, pace, poller, lines } = bench(t)
+  const { script, pace, poller, view, lines } = bench(t)
   const bad = [
     instance(1, { host: 'a b' }),
     instance(70_000),
@@ -168,16 +142,16 @@ t.test('what must not be used is left out and told once', async t => {
   script.tell([...bad, instance(7)])
   poller.start()
   await pace.pass(30_000)
-  t.same(ports(poller), [7])
+  t.same(ports(view), [7])
   t.equal(lines.filter(line => line.includes('cannot be used')).length, 1)
 })
 
 t.test('an instance listed twice counts once', async t => {
-  const { script, poller } = bench(t)
+  const { script, poller, view } = bench(t)
   script.tell([instance(1), instance(1)])
   poller.start()
   await poller.ready
-  t.same(ports(poller), [1])
+  t.same(ports(view), [1])
 })
 
 t.test('a large loss is held while somebody listens there, and gone when nobody does', async t => {
@@ -186,7 +160,7 @@ t.test('a large loss is held while somebody listens there, and gone when nobody 
   t.teardown(() => server.close())
   const { port } = server.address() as { port: number }
   const alive = instance(port, { host: '127.0.0.1' })
-  const { script, pace, poller, lines } = bench(t)
+  const { script, pace, poller, view, lines } = bench(t)
   const warnings: string[] = []
   const warned = ({ message }: Error) => void warnings.push(message)
   process.on('warning', warned)
@@ -203,25 +177,25 @@ t.test('a large loss is held while somebody listens there, and gone when nobody 
   await eventually(
     async () => {
       await pace.pass(100)
-      return poller.held.length === 1
+      return poller.held === 1
     },
-    () => `${poller.held.length} are held`,
+    () => `${poller.held} are held`,
   )
-  t.same(ports(poller), [3, port])
+  t.same(ports(view), [3, port])
   t.same(warnings, [])
   await pace.pass(300_000)
   await eventually(
     async () => {
       await pace.pass(100)
-      return poller.held.length === 0
+      return poller.held === 0
     },
     () => 'it is held for ever',
   )
-  t.same(ports(poller), [3])
+  t.same(ports(view), [3])
 })
 
 t.test('nothing at all is held for holdFor, without any further answer', async t => {
-  const { script, pace, poller } = bench(t, { holdFor: 60_000 })
+  const { script, pace, poller, view } = bench(t, { holdFor: 60_000 })
   script.tell([instance(1)], 'one')
   poller.start()
   await poller.ready
@@ -229,9 +203,9 @@ t.test('nothing at all is held for holdFor, without any further answer', async t
   await pace.pass(100)
   script.answer = () => new Promise(() => {})
   await pace.pass(20_000)
-  t.same(ports(poller), [1])
+  t.same(ports(view), [1])
   await pace.pass(45_000)
-  t.same(ports(poller), [])
+  t.same(ports(view), [])
 })
 
 t.test('close ends the poll and the loop', async t => {
@@ -264,13 +238,13 @@ t.test('the last good set is kept on disk, and a cold start without the registry
   second.script.answer = () => Promise.reject(new Error('no registry'))
   second.poller.start()
   await second.poller.ready
-  t.same(second.poller.instances, first.poller.instances)
+  t.same(second.view.endpoints, first.view.endpoints)
   t.ok(second.poller.known && second.poller.fromState)
   t.ok(Number.isNaN(second.poller.age))
   // The registry comes back empty: what is known stays.
   second.script.tell([])
   await second.pace.pass(10_000)
-  t.equal(second.poller.instances.length, 2)
+  t.same(ports(second.view), [1, 2])
   t.notOk(second.poller.fromState)
   second.poller.close()
 
@@ -287,11 +261,53 @@ t.test('the last good set is kept on disk, and a cold start without the registry
     third.script.answer = () => Promise.reject(new Error('no registry'))
     third.poller.start()
     await third.poller.ready
-    t.same(third.poller.instances, [], broken)
-    t.ok(
-      third.lines.some(line => line.includes('cannot be used')),
-      broken,
-    )
+    t.same(ports(third.view), [], broken)
+    await third.pace.pass(60_000)
+    t.equal(third.lines.filter(line => line.includes('cannot be used')).length, 1, broken)
     third.poller.close()
   }
+})
+
+t.test('a start with an empty registry: what was known counts as lost', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const state = () => new StateFile(folder, 'r', 's')
+  await state().write([instance(1), instance(2)])
+  const kept = bench(t, { holdFor: 60_000 }, state())
+  kept.poller.start()
+  await kept.poller.ready
+  t.same(ports(kept.view), [1, 2])
+  t.equal(kept.poller.held, 2)
+  t.notOk(kept.poller.fromState, 'the registry has answered')
+  await kept.pace.pass(60_000)
+  t.same(ports(kept.view), [])
+  await eventually(
+    async () => (await state().read())?.length === 0,
+    () => 'the state is not written',
+  )
+  await state().write([instance(1)])
+  for (const options of [{ onEmpty: 'drop' }, { holdFor: 0 }] as const) {
+    const dropped = bench(t, options, state())
+    dropped.poller.start()
+    await dropped.poller.ready
+    t.same(ports(dropped.view), [])
+    dropped.poller.close()
+  }
+})
+
+t.test('a state that cannot be written is told once, and turns nothing', async t => {
+  // The system says of every folder there that it does not exist.
+  const { script, pace, poller, lines } = bench(t, {}, new StateFile('/proc/none', 'r', 's'))
+  script.tell([instance(1)])
+  poller.start()
+  const told = () => lines.filter(line => line.startsWith('warn discovery cannot keep its state'))
+  await eventually(
+    () => told().length === 1,
+    () => 'nothing is told',
+  )
+  t.match(told()[0], /ENOENT/)
+  script.tell([instance(1), instance(2)])
+  await pace.pass(10_000)
+  await t.rejects(new StateFile('/proc/none', 'r', 's').write([]), { code: 'ENOENT' })
+  t.equal(told().length, 1)
 })

@@ -58,6 +58,14 @@ t.test('an address that passes reads the same again, and holds nothing that coul
   )
 })
 
+t.test('a service is no way out of the path that it becomes part of', async t => {
+  const faults = (service: string) =>
+    upstreamOptions.safeParse({ discover: { from: 'a', service } }).error?.issues.length
+  for (const service of ['..', '.', '../x', 'a/../b']) t.equal(faults(service), 1, service)
+  for (const service of ['a', 'a..b', '...', 'shop/orders', '_http._tcp.a.'])
+    t.equal(faults(service), undefined, service)
+})
+
 t.test('defaults and both forms of an endpoint', async t => {
   t.same(upstreamOptions.parse({ endpoints: ['a:1', { address: 'b:2', weight: 0, labels: { version: 'v2' } }] }), {
     endpoints: [

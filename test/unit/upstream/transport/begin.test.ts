@@ -1,6 +1,8 @@
 // A connection and a probe that cannot even be begun: they fail like any other, and nothing is thrown.
+import type { LookupFunction } from 'node:net'
 import t from 'tap'
 import { wheel } from '../../../../src/clock.ts'
+import { lookupAllowed } from '../../../../src/discovery/target.ts'
 import type { GatewayError } from '../../../../src/errors.ts'
 import { Endpoint } from '../../../../src/upstream/endpoint.ts'
 import { ActiveHealth } from '../../../../src/upstream/health/active.ts'
@@ -18,32 +20,49 @@ const TLS: TransportTls = {
   verify: true,
   servername: null,
 }
+const NOWHERE = { host: '127.0.0.1', port: PORT, lookup: null }
 const SCHEMES = [
   ['http', null],
   ['https', TLS],
 ] as const
 
-function poolOf(scheme: 'http' | 'https', tls: TransportTls | null): Http1Pool {
+function poolOf(
+  scheme: 'http' | 'https',
+  tls: TransportTls | null,
+  { host, port, lookup }: { host: string; port: number; lookup: LookupFunction | null } = NOWHERE,
+): Http1Pool {
   const options: TransportOptions = {
     scheme,
     tls,
     connections: { max: 1, pending: 1, idle: 1000 },
     timeouts: { connect: 1000, response: 1000, idle: 1000 },
+    lookup,
   }
-  return new Http1Pool('127.0.0.1', PORT, options)
+  return new Http1Pool(host, port, options)
+}
+
+/** How a request fails. */
+function failureOf(pool: Http1Pool): Promise<GatewayError> {
+  const body = { onChunk: null, trailers: null, pause() {}, resume() {} }
+  return new Promise(resolve => {
+    const sink = { onHead() {}, onChunk: () => true, onEnd() {}, onError: resolve, onReadEnd() {} }
+    pool.send(requestHead('GET', 'h.test', '/'), 'h.test', body, sink, Number.POSITIVE_INFINITY)
+  })
 }
 
 for (const [scheme, tls] of SCHEMES) {
   t.test(`${scheme}: a connection`, async t => {
     const pool = poolOf(scheme, tls)
-    const body = { onChunk: null, trailers: null, pause() {}, resume() {} }
-    const error = await new Promise<GatewayError>(resolve => {
-      const sink = { onHead() {}, onChunk: () => true, onEnd() {}, onError: resolve, onReadEnd() {} }
-      pool.send(requestHead('GET', 'h.test', '/'), 'h.test', body, sink, Number.POSITIVE_INFINITY)
-    })
+    const error = await failureOf(pool)
     t.equal(error.code, 'SLUICE_UPSTREAM_CONNECT')
     t.ok(error.unsent)
     t.same([pool.open, pool.waiting], [0, 0])
+  })
+
+  t.test(`${scheme}: a name that resolves to where a registry may not point`, async t => {
+    // To the system's resolver this is 169.254.169.254.
+    const pool = poolOf(scheme, tls, { host: '0xa9fea9fe', port: 80, lookup: lookupAllowed(false) })
+    t.match(await failureOf(pool), { code: 'SLUICE_UPSTREAM_CONNECT', message: /link-local/, unsent: true })
   })
 
   t.test(`${scheme}: a probe`, async t => {
@@ -52,7 +71,7 @@ for (const [scheme, tls] of SCHEMES) {
       poolOf(scheme, tls),
     )
     const options = { path: '/', interval: 20, timeout: 100, healthyAfter: 1, unhealthyAfter: 2, expect: '200' }
-    const health = new ActiveHealth(options, { tls, host: null }, { probed() {}, proven() {} }, wheel)
+    const health = new ActiveHealth(options, { tls, host: null, lookup: null }, { probed() {}, proven() {} }, wheel)
     health.watch(endpoint)
     t.teardown(() => health.close())
     await eventually(

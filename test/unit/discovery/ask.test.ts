@@ -1,0 +1,71 @@
+// Asking over HTTP: streams of lines in pieces of any size, and credentials in an address.
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { HttpRegistry } from '../../../src/discovery/ask.ts'
+
+const signal = new AbortController().signal
+
+async function registry(t: Test, answer: RequestListener): Promise<HttpRegistry> {
+  const server = createServer(answer)
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const made = new HttpRegistry([`http://127.0.0.1:${(server.address() as AddressInfo).port}`])
+  t.teardown(() => {
+    made.close()
+    server.closeAllConnections()
+    server.close()
+  })
+  return made
+}
+
+async function linesOf(asked: HttpRegistry): Promise<string[]> {
+  const lines: string[] = []
+  for await (const line of asked.lines({ path: '/', signal })) lines.push(line)
+  return lines
+}
+
+t.test('lines, however they are cut', async t => {
+  const text = '{"a":"ä€😀"}\n\n  \n{"b":1}\r\nlast'
+  const bytes = Buffer.from(text)
+  const expected = ['{"a":"ä€😀"}', '{"b":1}\r', 'last']
+  t.same(await linesOf(await registry(t, (_request, response) => response.end(text))), expected)
+  const single = await registry(t, (_request, response) => {
+    for (const byte of bytes) response.write(Uint8Array.of(byte))
+    response.end()
+  })
+  t.same(await linesOf(single), expected)
+})
+
+t.test('a long line in small pieces takes time in proportion', async t => {
+  const asked = await registry(t, async (_request, response) => {
+    response.write('x'.repeat(3_000_000))
+    for (let i = 0; i < 5000; i++) {
+      response.write('y')
+      await setImmediate()
+    }
+    response.end('\nend\n')
+  })
+  const began = process.cpuUsage()
+  t.same(
+    (await linesOf(asked)).map(line => line.length),
+    [3_005_000, 3],
+  )
+  const { user } = process.cpuUsage(began)
+  t.ok(user < 2_000_000, `${Math.round(user / 1000)} ms`)
+})
+
+t.test('a line without an end is given up', async t => {
+  let ended = false
+  const asked = await registry(t, (_request, response) => {
+    response.on('close', () => {
+      ended = true
+    })
+    const more = () => {
+      while (!ended && response.write('x'.repeat(100_000)));
+    }
+    response.on('drain', more)
+    more()
+  })
+  await t.rejects(linesOf(asked), { name: 'AnswerError', message: 'a line of the answer is longer than 4 MiB' })
+})
