@@ -57,14 +57,19 @@ export class GatewayError extends Error {
   /** True when no byte of the request went out. */
   readonly unsent: boolean
 
-  constructor(code: ErrorCode, message: string, options?: { retryable?: boolean; unsent?: boolean }) {
+  /** `source` is another than the code's where it was somebody else's doing this time. */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options?: { retryable?: boolean; unsent?: boolean; source?: ErrorSource },
+  ) {
     const limit = Error.stackTraceLimit
     Error.stackTraceLimit = 0
     super(message)
     Error.stackTraceLimit = limit
     this.name = 'GatewayError'
     this.code = code
-    this.source = ERRORS[code].source
+    this.source = options?.source ?? ERRORS[code].source
     this.status = ERRORS[code].status
     this.retryable = options?.retryable ?? false
     this.unsent = options?.unsent ?? false

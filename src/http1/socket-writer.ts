@@ -104,16 +104,19 @@ export class SocketWriter {
     const length = before.length + bytes.length + after.length
     this.#submitted += length
     // A slab for little would let a slow reader hold much more than it is sent.
+    // The stream knows nothing of what libuv still holds before it, and tells of no drain where it had room itself.
+    const behind = this.#held > 0
     const fits = length <= SLAB && length >= SLAB / 4
     const slab = fits ? (slabs.pop() ?? Buffer.allocUnsafeSlow(SLAB)) : Buffer.allocUnsafe(length)
     if (before !== '') slab.write(before, 0, 'latin1')
     slab.set(bytes, before.length)
     if (after !== '') slab.write(after, before.length + bytes.length, 'latin1')
     // Called when libuv has let go of the bytes, also when the socket is destroyed.
-    const room = this.socket.write(slab.length === length ? slab : slab.subarray(0, length), () => {
+    const room = this.socket.write(slab.length === length ? slab : slab.subarray(0, length), error => {
       if (fits && slabs.length < MAX_SLABS) slabs.push(slab)
+      if (behind && error == null && this.#held === 0 && this.socket.writableLength === 0) this.#onDrain()
     })
-    return room && this.#held === 0
+    return !behind && room
   }
 
   /** Send the FIN behind what is written. */

@@ -186,11 +186,14 @@ export class Connection {
    */
   #getAhead(): void {
     if (this.#bodyPending()) {
-      if (this.#end - this.#at > MAX_AHEAD) this.socket.pause()
+      if (this.#end - this.#at > MAX_AHEAD && !this.socket.isPaused()) {
+        this.socket.pause()
+        this.#expect(HALF_CLOSE_GRACE)
+      }
     } else if (!this.#ahead) {
       this.#ahead = true
       this.socket.pause()
-      if (!this.#stalled) this.#timer.set(LOOK)
+      this.#expect(LOOK)
     }
   }
 
@@ -333,7 +336,7 @@ export class Connection {
     this.#delivering = true
     const down = this.#current!
     this.#continueDue = false
-    this.#timer.set(this.options.timeouts.idle)
+    this.#expect(this.options.timeouts.idle)
     while (this.#flowing && this.#at < this.#end && !down.bodyEnded && !down.finished) {
       const from = this.#at
       const decoder = this.#decoder
@@ -371,7 +374,7 @@ export class Connection {
   #bodyDone(down: Http1Downstream): void {
     down.bodyEnded = true
     this.#decoder = null
-    this.#timer.clear()
+    this.#expect(this.#ahead ? LOOK : Number.POSITIVE_INFINITY)
   }
 
   /** The body cannot go on: the exchange may still answer, but this connection reads no further request. */
@@ -394,10 +397,15 @@ export class Connection {
     if (this.#flowing) return
     this.#flowing = true
     // From here on it is the client who is waited for, for as long as anybody who sends a body.
-    this.#timer.set(this.options.timeouts.idle)
+    this.#expect(this.options.timeouts.idle)
     if (this.#at < this.#end) this.#readBody()
     // Inside a read the pump goes on by itself; outside it has to be told.
     if (!this.#pumping) this.#pump()
+  }
+
+  /** Wait so long for more of the client's bytes; not where it is waited for already, to take ours. */
+  #expect(ms: number): void {
+    if (!this.#stalled) this.#timer.set(ms)
   }
 
   /** Nobody will read the body: drop what of it has arrived, so that a small one does not cost the connection. */
@@ -413,7 +421,7 @@ export class Connection {
   stopBody(): void {
     if (!this.#flowing || !this.#bodyPending()) return
     this.#flowing = false
-    this.#timer.set(HALF_CLOSE_GRACE)
+    this.#expect(HALF_CLOSE_GRACE)
     this.socket.pause()
   }
 
@@ -529,6 +537,7 @@ export class Connection {
       else if (this.#current === null) this.#timer.set(this.#phase === Phase.Head ? requestHeader : idle)
       else if (this.#ahead) this.#timer.set(LOOK)
       else if (!this.#bodyPending()) this.#timer.clear()
+      else this.#timer.set(this.socket.isPaused() ? HALF_CLOSE_GRACE : idle)
     }
     this.#current?.drained()
     if (!this.#pumping && this.#at < this.#end) this.#pump()

@@ -103,13 +103,13 @@ function awaitRequest(
   const step = plan.request![at]!
   result.then(
     reply => {
-      if (x.finished) return
+      if (x.finished || x.response !== null) return
       if (reply !== undefined && reply !== null) end.answered(x, reply, step)
       else if (step === answerer) end.pluginFailed(x, step, new Error(UNANSWERED))
       else runSteps(plan, x, end, at + 1, answerer)
     },
     error => {
-      if (!x.finished) end.pluginFailed(x, step, error)
+      if (!x.finished && x.response === null) end.pluginFailed(x, step, error)
     },
   )
 }
@@ -159,12 +159,13 @@ export function runResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, 
 
 // On its own, as awaitRequest is: a closure in the loop above would cost every round of it a context.
 function awaitResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, at: number, result: Promise<unknown>): void {
+  const head = x.response
   result.then(
     () => {
-      if (!x.finished) runResponse(steps, x, end, at + 1)
+      if (!x.finished && x.response === head) runResponse(steps, x, end, at + 1)
     },
     error => {
-      if (!x.finished) end.pluginFailed(x, steps[at]!, error)
+      if (!x.finished && x.response === head) end.pluginFailed(x, steps[at]!, error)
     },
   )
 }

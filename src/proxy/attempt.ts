@@ -130,7 +130,10 @@ export class Attempt implements ResponseSink, Try {
     // Where the phase was over at once, the body may be in the same read: head and body go out in one write.
     if (waiting === null) return
     let room = true
-    for (const chunk of waiting.chunks) room = this.#pass(chunk)
+    for (const chunk of waiting.chunks) {
+      room = this.#pass(chunk)
+      if (this.#over) return
+    }
     if (waiting.error !== null) this.#cut(waiting.error)
     else if (waiting.ended) this.#end(waiting.trailers)
     else {
@@ -197,8 +200,8 @@ export class Attempt implements ResponseSink, Try {
       return
     }
     const x = this.#x
-    // A full queue is no failure of the endpoint: it was never asked.
-    if (error.code !== 'SLUICE_OVERLOADED') this.#settled(true)
+    // A full queue is no failure of the endpoint, which was never asked, nor is a client that stopped sending.
+    if (error.source === 'upstream') this.#settled(true)
     const retry = mayRetryError(x, error)
     this.#outcome(error)
     this.#close()

@@ -212,6 +212,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   /** The attempt failed and another may follow, after a pause. Called by the attempt. */
   tryAgain(x: Passage): void {
     x.attempt = null
+    x.response = null
     const pause = backoff(x)
     x.timer?.remove()
     x.timer = new Timer(wheel, () => {
@@ -312,7 +313,9 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     if (error === null || begun || x.reply !== null) {
       if (error !== null) x.down.abort()
       this.finish(x, gone)
-    } else this.fail(x, error)
+    } else if (x.response === null) this.fail(x, error)
+    // Its response phase is under way, and must not run twice.
+    else this.#failHard(x, error)
   }
 
   // 8. Once, on every way out.

@@ -165,7 +165,9 @@ class CellTable {
       algorithm === 'token-bucket' ? Math.ceil((burst * window) / limit) : window,
     )
     // A period that shrinks could drop what still counts.
-    this.#period = Math.max(this.#period, ...lives)
+    const period = Math.max(this.#period, ...lives)
+    if (period !== this.#period) for (const shard of this.#shards) shard.period = -1
+    this.#period = period
     this.#maxKeys = maxKeys
   }
 
@@ -227,6 +229,11 @@ class Shard {
 
   /** Begin another period; returns how many keys left. */
   turn(period: number): number {
+    // Periods are counted anew, by another length.
+    if (this.period < 0) {
+      this.period = period
+      return 0
+    }
     let gone = this.old.size
     if (period === this.period + 1) this.old = this.young
     else {

@@ -55,7 +55,7 @@ export class SlowStart {
 
   /** The endpoint is no longer used: it does not count, until it begins anew. */
   forget(endpoint: Endpoint): void {
-    this.#begun.delete(endpoint)
+    if (this.#begun.delete(endpoint)) endpoint.share = endpoint.weight
     if (this.#begun.size === 0) this.#timer.remove()
   }
 

@@ -74,7 +74,9 @@ export class Http1Call implements Call {
   wait(ms: number): void {
     this.#waiting ??= new Timer(wheel, () => {
       this.#pool.unqueue(this)
-      this.fail(this.broken('SLUICE_UPSTREAM_TIMEOUT', 'no connection became free in time', true))
+      // The endpoint was never asked.
+      const options = { retryable: true, unsent: true, source: 'gateway' } as const
+      this.fail(new GatewayError('SLUICE_UPSTREAM_TIMEOUT', 'no connection became free in time', options))
     })
     this.#waiting.set(Math.min(ms, this.deadline - wheel.time()))
   }
@@ -152,15 +154,13 @@ export class Http1Call implements Call {
     this.#pool.again(this)
   }
 
-  /** True when bytes of the body went out: no other endpoint can have them. */
-  get bodyTouched(): boolean {
-    return this.#bodyTouched
-  }
-
   /** End with an error. */
   fail(error: GatewayError): void {
     if (this.done) return
+    const unread = this.#bodyStarted && !this.requestEnded
     this.#finish()
+    // What comes from here on is another attempt's: before that begins nobody would take it.
+    if (unread) this.#body.pause()
     this.sink.onError(error)
   }
 
@@ -201,6 +201,9 @@ export class Http1Call implements Call {
     unsent: boolean,
     answerBegun = false,
   ): GatewayError {
-    return new GatewayError(code, message, { retryable: unsent || !(this.#bodyTouched || answerBegun), unsent })
+    return new GatewayError(code, message, {
+      retryable: !(this.#bodyTouched || answerBegun),
+      unsent: unsent && !this.#retried,
+    })
   }
 }

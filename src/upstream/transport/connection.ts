@@ -274,8 +274,8 @@ export class UpstreamConnection {
     call.finish()
     if (reusable) {
       this.#phase = Phase.Idle
-      this.#timer.set(this.#pool.options.connections.idle)
       if (this.#paused) this.resume()
+      this.#timer.set(this.#pool.options.connections.idle)
       this.#pool.release(this)
     } else this.destroy()
     call.sink.onEnd(trailers)

@@ -255,6 +255,25 @@ t.test('counts go over to a counter that is opened anew, with another limit', as
   )
 })
 
+t.test('a bucket is not filled by numbers that change, nor by the length of time that follows from them', async t => {
+  for (const [limit, burst, left] of [
+    [20, 25, 5],
+    [20, 200, 180],
+    [5, 100, 80],
+    [20, 10, 0],
+  ] as const) {
+    const store = new MemoryStore('memory', () => 123_456_789)
+    const old = store.counter(options('token-bucket', { limit: 20, burst: 20 }))
+    for (let i = 0; i < 20; i++) t.ok(old.hit('k', 1).allowed)
+    const next = store.counter(options('token-bucket', { limit, burst }))
+    old.close()
+    let passed = 0
+    while (next.hit('k', 1).allowed) passed++
+    t.equal(passed, left, `${limit} with a burst of ${burst}`)
+    next.close()
+  }
+})
+
 t.test('in place of a shared store each gateway has its share', async t => {
   const { at, counter } = counting(options('sliding-window', { limit: 10 }))
   counter.standIn(3)

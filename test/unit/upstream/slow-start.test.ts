@@ -43,6 +43,7 @@ t.test('a changed weight keeps its place on the ramp; one that goes is forgotten
   slow.apply(a!)
   t.equal(a!.share, 4)
   slow.forget(a!)
+  t.equal(a!.share, 8, 'its share is whole: in panic it is used all the same')
   slow.apply(a!)
   t.equal(a!.share, 8)
   t.equal(wheel.size, 0)
