@@ -68,14 +68,15 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     parsed = parse(argv)
   } catch (error) {
-    return usage((error as Error).message)
+    // Node's own advice behind it is about something else.
+    return usage((error as Error).message.split('. ', 1)[0]!)
   }
   const { values, positionals } = parsed
   if (values.version) return print(VERSION)
   if (values.help) return print(USAGE)
   const [command, ...rest] = positionals
   if (command === undefined) return usage('a command is due')
-  if (rest.length > 0) return usage(`too many words: ${rest.join(' ')}`)
+  if (rest.length > 0) return usage(`too many words: ${rest.join(' ')}; a file is named with -c`)
   const given = values.config ?? (process.env['SLUICE_CONFIG'] || null)
   const file = given ?? DEFAULT_FILE
   switch (command) {
