@@ -125,7 +125,8 @@ export function concealer(raw: unknown, substituted: readonly Substitution[]): (
     const name = path.findLast(key => typeof key === 'string') ?? ''
     // A `key` may be an attribute or a file as well, and a typo in one has to be seen.
     const secret = name !== 'key' && isSecretName(name) && !isPlain(name, String(value))
-    return secret ? String(value) : null
+    // How it is written is no part of it.
+    return secret ? String(value).replace(/^base64url:/, '') : null
   }
 }
 

@@ -42,8 +42,6 @@ export class ChunkedDecoder {
   reason = ''
   /** Set with END; null when there are none. */
   trailers: HeaderList | null = null
-  /** False where a lenient decoder left out a trailer section that was none: nothing behind it is to be trusted. */
-  sound = true
 
   #state: number = State.Size
   #left = 0
@@ -51,16 +49,13 @@ export class ChunkedDecoder {
   #extension = ''
   #extensions = 0
   #trailer: Buffer | null = null
-  readonly #lenient: boolean
   readonly #extensionForm: RegExp
 
   /**
-   * `lenient` is for answers of upstreams: blanks after a size and extensions of no known form are skipped, and so is a
-   * malformed trailer section (RFC 9112 7.1.2), which harms nobody because what goes on is framed by us. What delimits
-   * chunks stays strict.
+   * `lenient` is for answers of upstreams: blanks after a size and extensions of no known form are skipped, which
+   * harms nobody because what goes on is framed by us. What delimits chunks stays strict.
    */
   constructor(lenient = false) {
-    this.#lenient = lenient
     this.#extensionForm = lenient ? LENIENT : EXTENSIONS
   }
 
@@ -137,13 +132,7 @@ export class ChunkedDecoder {
     const held = this.#trailer
     const source = held === null ? bytes.subarray(at, end) : Buffer.concat([held, bytes.subarray(at, end)])
     const used = parser.trailers(source, 0, source.length, { bytes: MAX_TRAILERS, count: 100 })
-    if (used === INVALID) {
-      if (!this.#lenient) return this.#break(parser.reason)
-      this.sound = false
-      this.#state = State.Done
-      this.position = end
-      return END
-    }
+    if (used === INVALID) return this.#break(parser.reason)
     if (used === INCOMPLETE) {
       this.#trailer = held === null ? Buffer.from(source) : source
       this.position = end

@@ -20,11 +20,6 @@ export function parseContentLength(value: string): number {
   return number <= Number.MAX_SAFE_INTEGER ? number : -1
 }
 
-/** True for `chunked` in a list whose other members are empty, which an upstream may send (RFC 9110 5.6.1.2). */
-export function isChunkedList(value: string): boolean {
-  return /^[ \t,]*chunked[ \t,]*$/i.test(value)
-}
-
 /** True for exactly one `chunked`, in any case: the one transfer coding that is accepted (RFC 9112 6.1). */
 export function isChunked(value: string): boolean {
   // An expression, because toLowerCase makes a `k` of the Kelvin sign.

@@ -8,7 +8,6 @@ import {
   type ConnectionOptions,
   comparableHost,
   isChunked,
-  isChunkedList,
   isHost,
   isTrailerField,
   parseContentLength,
@@ -352,11 +351,10 @@ export class HeadParser {
           if (this.contentLength < 0) return this.#refuse('Content-Length is no number')
           break
         case Field.TransferEncoding:
-          if (++codings > 1) return this.#refuse('more than one Transfer-Encoding')
-          if (request) {
-            if (!isChunked(value)) return this.#refuse('Transfer-Encoding is not exactly one chunked')
-            if (this.#isTabbed(text, k, base)) return this.#refuse('a tab beside a Transfer-Encoding')
-          } else if (!isChunkedList(value)) this.foreignCoding = true
+          if (++codings > 1) return this.#refuse('Transfer-Encoding is not exactly one chunked')
+          if (!request) this.foreignCoding = !isChunked(value) || this.#isTabbed(text, k, base)
+          else if (!isChunked(value)) return this.#refuse('Transfer-Encoding is not exactly one chunked')
+          else if (this.#isTabbed(text, k, base)) return this.#refuse('a tab beside a Transfer-Encoding')
           this.chunked = true
           break
         case Field.Upgrade:

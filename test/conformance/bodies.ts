@@ -222,23 +222,6 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
     })
   }
 
-  await t.test('a malformed trailer section of an answer is left out, and its connection with it', async t => {
-    const { up, client } = await chain(t, engine)
-    for (const section of ['X : y', 'X', 'X: \0', ': y', 'X: y\nX: z', `X: ${'y'.repeat(9000)}`]) {
-      const before = up.peers.length
-      up.onRequest = request =>
-        request.peer.write(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n${section}\r\n\r\n`)
-      client.head('GET / HTTP/1.1', 'Host: h.test')
-      const answer = await client.response()
-      t.equal(answer.text, 'ok', section.slice(0, 20))
-      t.strictSame(answer.trailers, [])
-      up.onRequest = request => request.reply('200 OK', 'next')
-      client.head('GET / HTTP/1.1', 'Host: h.test')
-      t.equal((await client.response()).text, 'next')
-      t.ok(up.peers.length > before, 'a fresh connection')
-    }
-  })
-
   await t.test('a coding that nobody reads is of no consequence without a body', async t => {
     const { up, client } = await chain(t, engine)
     for (const [method, line, coding, status] of [
@@ -246,8 +229,7 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
       ['HEAD', '200 OK', 'gzip, chunked', 200],
       ['GET', '200 OK', 'gzip', 502],
       ['GET', '200 OK', 'chunked, chunked', 502],
-      ['GET', '200 OK', 'chunked,', 200],
-      ['GET', '200 OK', ', chunked\t', 200],
+      ['GET', '200 OK', 'chunked,', 502],
     ] as const) {
       up.onRequest = request => {
         const body = method === 'HEAD' || line.startsWith('304') ? '' : '2\r\nok\r\n0\r\n\r\n'

@@ -238,7 +238,7 @@ export class UpstreamConnection {
       at = decoder.position
       if (event === DATA) this.#pass(call, bytes.subarray(decoder.from, at))
       else if (event === END) {
-        this.#complete(call, decoder.trailers, at === end && decoder.sound)
+        this.#complete(call, decoder.trailers, at === end)
         return
       } else {
         if (event === BROKEN) this.#malformed(call, decoder.reason)

@@ -82,7 +82,7 @@ class Reader {
     if (next === INVALID) return this.#refuse(parser.error, parser.reason)
     if (next === INCOMPLETE) return -1
     this.#used = next
-    const { status, chunked, contentLength, minor, close, keepAlive, upgrade } = parser
+    const { status, chunked, foreignCoding, contentLength, minor, close, keepAlive, upgrade } = parser
     const message: Message = {
       method: requests ? parser.method : '',
       target: requests ? parser.path + (parser.hasQuery ? `?${parser.query}` : '') : '',
@@ -105,6 +105,8 @@ class Reader {
       }
       this.#last = status >= 200
       if (status >= 200 && !isBodiless(this.#method!, status)) {
+        if (foreignCoding)
+          return this.#refuse('SLUICE_UPSTREAM_PROTOCOL', 'Transfer-Encoding is not exactly one chunked')
         if (chunked) this.#decoder = new ChunkedDecoder(true)
         else if (contentLength >= 0) this.#left = contentLength
         else this.#untilClose = true
