@@ -351,7 +351,7 @@ export class HeadParser {
           if (this.contentLength < 0) return this.#refuse('Content-Length is no number')
           break
         case Field.TransferEncoding:
-          if (++codings > 1) return this.#refuse('Transfer-Encoding is not exactly one chunked')
+          if (++codings > 1 || value === '') return this.#refuse('Transfer-Encoding is not exactly one chunked')
           if (!request) this.foreignCoding = !isChunked(value) || this.#isTabbed(text, k, base)
           else if (!isChunked(value)) return this.#refuse('Transfer-Encoding is not exactly one chunked')
           else if (this.#isTabbed(text, k, base)) return this.#refuse('a tab beside a Transfer-Encoding')

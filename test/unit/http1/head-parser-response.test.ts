@@ -78,6 +78,7 @@ const refused: [text: string, reason: RegExp][] = [
   ['HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n', /no number/],
   ['HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n', /beside Transfer-Encoding/],
   ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n', /exactly one chunked/],
+  ['HTTP/1.1 304 -\r\nTransfer-Encoding: \r\n\r\n', /exactly one chunked/],
   ['HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', /HTTP\/1\.0/],
 ]
 
