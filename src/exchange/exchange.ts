@@ -136,11 +136,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     const headers = head.headers
     const plain = dashed(name)
     removeHeader(headers, name)
-    // Only a body without a length can end with trailers.
-    if (head.bodyLength < 0) {
-      head.removed ??= []
-      head.removed.push(plain)
-    }
+    noteRemoved(head, plain)
     if (!head.hasUnderscore && plain === name) return
     for (let i = headers.length - 2; i >= 0; i -= 2) if (dashed(headers[i]!) === plain) headers.splice(i, 2)
   }
@@ -175,11 +171,15 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     if (response === null) return
     removeHeader(response.headers, name)
     if (name === 'date') response.hasDate = false
-    if (response.bodyLength < 0) {
-      response.removed ??= []
-      response.removed.push(dashed(name))
-    }
+    noteRemoved(response, dashed(name))
   }
+}
+
+/** What was taken out of a head must not come back as a trailer; only a body without a length can end with some. */
+function noteRemoved(head: RequestHead | ResponseHead, plain: string): void {
+  if (head.bodyLength >= 0) return
+  head.removed ??= []
+  head.removed.push(plain)
 }
 
 const isSettable = remembering(name => isToken(name) && name === name.toLowerCase() && !GATEWAY_FIELDS.has(name))
