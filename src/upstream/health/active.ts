@@ -1,10 +1,10 @@
 // Active health: every endpoint is asked by itself, off the way of the requests, and believed after a few answers alike.
 import { type ClientRequest, request as plainRequest } from 'node:http'
 import { type RequestOptions, request as secureRequest } from 'node:https'
-import { isIP, type LookupFunction } from 'node:net'
-import type { ConnectionOptions } from 'node:tls'
+import type { LookupFunction } from 'node:net'
 import { Timer, type Wheel } from '../../clock.ts'
 import type { Endpoint } from '../endpoint.ts'
+import { secureTo } from '../transport/certificates.ts'
 import type { TransportTls } from '../transport/transport.ts'
 import type { ActiveState } from './health.ts'
 import { type ActiveOptions, statusRanges } from './options.ts'
@@ -103,7 +103,7 @@ class Probe {
     this.timer.set(options.timeout)
     let request: ClientRequest
     try {
-      request = target.tls === null ? plainRequest(to) : secureRequest({ ...to, ...secure(target.tls, host) })
+      request = target.tls === null ? plainRequest(to) : secureRequest({ ...to, ...secureTo(target.tls, host) })
     } catch (error) {
       // What cannot even be begun is a failed probe like any other.
       this.#settle((error as NodeJS.ErrnoException).code ?? (error as Error).message)
@@ -155,14 +155,5 @@ class Probe {
   end(): void {
     this.timer.remove()
     this.#drop()
-  }
-}
-
-/** `secureContext` is handed on to tls.connect like its other options, which the types do not say. */
-function secure(tls: TransportTls, host: string): RequestOptions & Pick<ConnectionOptions, 'secureContext'> {
-  return {
-    servername: tls.servername ?? (isIP(host) === 0 ? host : ''),
-    rejectUnauthorized: tls.verify,
-    secureContext: tls.context,
   }
 }

@@ -1,6 +1,8 @@
 // The certificate files of an upstream: held to be what they should be, and made into what its connections share.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
 import { createSecureContext, type SecureContext } from 'node:tls'
+import type { TransportTls } from './transport.ts'
 
 /** Contents of the files that `tls` names; null for what it does not name. */
 export interface CertificateFiles {
@@ -51,6 +53,15 @@ export function secureContext(files: CertificateFiles): SecureContext {
     ...(cert === null ? {} : { cert }),
     ...(key === null ? {} : { key }),
   })
+}
+
+/** What a connection to `host` is secured with; an address has no name to ask for (RFC 6066 3). */
+export function secureTo({ context, servername, verify }: TransportTls, host: string) {
+  return {
+    servername: servername ?? (isIP(host) === 0 ? host : ''),
+    rejectUnauthorized: verify,
+    secureContext: context,
+  }
 }
 
 /** Of a chain or a bundle every one counts: the library would leave out what follows a broken one without a word. */

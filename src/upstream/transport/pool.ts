@@ -1,9 +1,10 @@
 // The keep-alive connections to one endpoint: newest idle first, a bound, and a bounded queue for when it is reached.
-import { connect as connectTcp, isIP, Socket } from 'node:net'
+import { connect as connectTcp, Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { GatewayError } from '../../errors.ts'
 import type { BodySource, RequestHead } from '../../http/head.ts'
 import { Http1Call } from './call.ts'
+import { secureTo } from './certificates.ts'
 import { UpstreamConnection } from './connection.ts'
 import type { Call, EndpointPool, ResponseSink, TransportOptions } from './transport.ts'
 
@@ -105,10 +106,8 @@ export class Http1Pool implements EndpointPool {
     if (tls === null) return connectTcp(to)
     return connectTls({
       ...to,
-      servername: tls.servername ?? (isIP(this.#host) === 0 ? this.#host : ''),
-      rejectUnauthorized: tls.verify,
+      ...secureTo(tls, this.#host),
       ALPNProtocols: ['http/1.1'],
-      secureContext: tls.context,
     })
   }
 
