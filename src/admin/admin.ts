@@ -1,10 +1,8 @@
 // The admin port: health, readiness, and what the gateway knows, as JSON; read-only and on loopback unless told otherwise.
-import { lookup } from 'node:dns/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { wheel } from '../clock.ts'
 import { REDACTED, redact, redactText } from '../config/redact.ts'
-import type { Door } from '../listener/handover.ts'
+import { type Door, takePort } from '../listener/handover.ts'
 import { registry } from '../metrics.ts'
 import type { Plugin } from '../pipeline/plugin.ts'
 import type { Entry } from '../route/entry.ts'
@@ -33,6 +31,7 @@ interface Page {
 export class AdminServer implements Door {
   readonly #source: AdminSource
   readonly #server: Server
+  #shown: { readonly text: string; readonly value: Shown } | null = null
   host = ''
   /** The port as configured; 0 for any. */
   wantedPort = 0
@@ -55,16 +54,7 @@ export class AdminServer implements Door {
   }
 
   async #take(port: number, makeWay: () => void): Promise<void> {
-    const { address } = await lookup(this.host)
-    makeWay()
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen({ host: address, port }, () => {
-        this.#server.off('error', reject)
-        this.port = (this.#server.address() as AddressInfo).port
-        resolve()
-      })
-    })
+    this.port = await takePort(this.#server, { host: this.host, port }, makeWay)
   }
 
   /** See Door. */
@@ -75,6 +65,13 @@ export class AdminServer implements Door {
   /** See Door. */
   acceptAgain(): Promise<void> {
     return this.#take(this.port, () => {})
+  }
+
+  /** Read once a configuration: it may be megabytes, and pages are asked for again and again. */
+  #shownNow(): Shown {
+    const text = this.#source.shownConfig
+    if (this.#shown?.text !== text) this.#shown = { text, value: JSON.parse(text) as Shown }
+    return this.#shown.value
   }
 
   close(): Promise<void> {
@@ -119,9 +116,9 @@ export class AdminServer implements Door {
       case '/config':
         return { status: 200, body: source.shownConfig }
       case '/routes':
-        return json(200, routesPage(source.snapshot, shownIn(source)))
+        return json(200, routesPage(source.snapshot, this.#shownNow()))
       case '/upstreams':
-        return json(200, upstreamsPage(source.snapshot, shownIn(source)))
+        return json(200, upstreamsPage(source.snapshot, this.#shownNow()))
       default:
         return json(404, { error: 'no such page', pages: '/' })
     }
@@ -146,10 +143,6 @@ interface ShownUpstream {
 }
 
 type ShownEndpoint = string | { readonly address: string; readonly labels?: Readonly<Record<string, string>> }
-
-function shownIn(source: AdminSource): Shown {
-  return JSON.parse(source.shownConfig) as Shown
-}
 
 function routesPage(snapshot: Snapshot, shown: Shown) {
   const facts = pluginFacts(snapshot, 'routes')

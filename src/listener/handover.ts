@@ -1,5 +1,8 @@
 // Ports that a reload hands from one listener to another: two cannot have one port at once, so the first makes way.
 
+import { lookup } from 'node:dns/promises'
+import type { AddressInfo, ListenOptions, Server } from 'node:net'
+
 /** What connections come in by: a listener, or the admin pages. */
 export interface Door {
   /** The real port. */
@@ -34,4 +37,21 @@ export class Handover {
       this.madeWay.push(door)
     }
   }
+}
+
+/**
+ * Listen, and resolve with the real port. `makeWay` is called right before the port is taken: a name may take seconds to
+ * look up, and meanwhile the port must not be nobody's. Rejects with the system's error when it cannot listen.
+ */
+export async function takePort(server: Server, options: ListenOptions, makeWay: () => void): Promise<number> {
+  const { address } = await lookup(options.host!)
+  makeWay()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ ...options, host: address }, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  return (server.address() as AddressInfo).port
 }

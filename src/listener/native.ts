@@ -1,8 +1,8 @@
 // The native engine: our HTTP/1.1 codec on node:net.
-import { lookup } from 'node:dns/promises'
-import { type AddressInfo, createServer, type Server, Socket } from 'node:net'
+import { createServer, type Server, Socket } from 'node:net'
 import type { Receiver } from '../http/downstream.ts'
 import { Connection } from './connection.ts'
+import { takePort } from './handover.ts'
 import type { Engine, Listener, ListenerOptions } from './listener.ts'
 
 /**
@@ -37,18 +37,9 @@ class NativeListener implements Listener {
   }
 
   listen(port: number, makeWay: () => void): Promise<void> {
-    // A name may take seconds to look up: not while the port is nobody's.
-    return lookup(this.host).then(({ address }) => {
-      makeWay()
-      return new Promise<void>((resolve, reject) => {
-        this.#server.once('error', reject)
-        this.#server.listen({ host: address, port, backlog: 4096 }, () => {
-          this.#server.off('error', reject)
-          this.port = (this.#server.address() as AddressInfo).port
-          if (this.draining) this.#server.close()
-          resolve()
-        })
-      })
+    return takePort(this.#server, { host: this.host, port, backlog: 4096 }, makeWay).then(real => {
+      this.port = real
+      if (this.draining) this.#server.close()
     })
   }
 
