@@ -56,6 +56,8 @@ const preheat = Number(options.preheat)
 const connections = count('connections', options.connections)
 const drive = { autocannon: autocannonDriver, wrk: wrkDriver }[options.driver]
 if (drive === undefined) usage(`no such driver: ${options.driver}`)
+if (drive === wrkDriver && !(Number.isInteger(warmup) && Number.isInteger(preheat)))
+  usage('wrk runs for whole seconds: --warmup and --preheat must be whole numbers')
 const chosen = choose(scenarios, options.scenario, (s, wanted) => s.name === wanted)
 const invited = choose(rivals, options.only, (r, wanted) => r.name.includes(wanted))
 
