@@ -15,14 +15,14 @@ export function load(url, context, next) {
 }
 
 function stripped(file) {
-  const { mtime } = statSync(file)
+  const { mtime, mtimeMs } = statSync(file)
   const path = relative(ROOT, file)
   // Another project's, such as the plugin of a test: stripped each time.
   const kept = path.startsWith('..') ? null : join(CACHE, path)
   if (kept !== null) {
-    // A kept file has the time of its source: one that was checked out again or edited has another.
+    // A kept file has the time of its source, but for what rounding takes: one that was checked out again or edited has another.
     const found = statSync(kept, { throwIfNoEntry: false })
-    if (found?.mtimeMs === mtime.getTime()) return readFileSync(kept)
+    if (found !== undefined && Math.abs(found.mtimeMs - mtimeMs) < 2) return readFileSync(kept)
   }
   // The stripper takes 40 ms to load, and is needed only after a change.
   const { transformSync } = createRequire(import.meta.url)('@swc/wasm-typescript')
