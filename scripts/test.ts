@@ -1,44 +1,28 @@
-// Runs the test suite under tap with the Node that runs this, prints a line a file and every failure whole, and ends with `N passed, N failed`.
+// Runs the tests with the Node that runs this, prints a line a file and every failure whole, and ends with `N passed, N failed`.
 //
-// Arguments go to tap: `npm test -- test/unit/compose.test.ts`. tap's own reporters repaint a terminal, which a log of CI
-// cannot show; the counts are those of tap's closing comment.
-import { spawn, spawnSync } from 'node:child_process'
+// Arguments are files or folders: `npm test -- test/unit/compose.test.ts`. Each file is a program of its own that prints
+// TAP. They run without tap's runner: what it puts into each process costs more than most files take.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
 import readline from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { stripTree } from './strip-tree.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const TAP = path.join(ROOT, 'node_modules/tap/dist/esm/run.mjs')
-const BUILT = path.join(ROOT, 'node_modules/@tapjs/test/test-built')
+/** Where the tests stand without their types. */
+const STRIPPED = path.join(ROOT, 'dist-test')
+/** Files that run at a time. */
+const JOBS = 2
+/** Longest that a file may take, in seconds. */
+const LIMIT = 300
 
 const env = {
   ...process.env,
   // Tests start `node` by name too: that must be this one.
   PATH: `${path.dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
-  // What tests start as a process of its own.
-  SLUICE_TEST_MAIN: path.join(ROOT, 'dist/src/main.js'),
-}
-
-/** tap compiles its Test class from the plugins of .taprc; as installed, or after a build that was cut short, it fits no test here. */
-function build(): void {
-  const source = path.join(BUILT, 'src/index.ts')
-  const fits =
-    fs.existsSync(path.join(BUILT, 'dist/esm/index.js')) &&
-    fs.existsSync(source) &&
-    !/^@tapjs\/typescript$/m.test(fs.readFileSync(source, 'utf8'))
-  if (fits) return
-  console.log('building tap')
-  const { status } = spawnSync(process.execPath, [TAP, 'build'], {
-    cwd: ROOT,
-    env,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
-  if (status !== 0) {
-    console.error('tap build failed')
-    process.exit(1)
-  }
+  TAP_TIMEOUT: String(LIMIT),
 }
 
 /** The command as it ships. */
@@ -48,18 +32,34 @@ function compile(): void {
   if (status !== 0) process.exit(1)
 }
 
-interface Counts {
-  passed: number
-  failed: number
+/** The test files that the arguments name, all without any. */
+function chosen(args: readonly string[]): string[] {
+  const files: string[] = []
+  for (const arg of args.length === 0 ? ['test'] : args) {
+    const found = fs.statSync(path.join(ROOT, arg), { throwIfNoEntry: false })
+    if (found?.isDirectory()) {
+      const names = fs.readdirSync(path.join(ROOT, arg), { recursive: true, encoding: 'utf8' })
+      files.push(...names.filter(name => name.endsWith('.test.ts')).map(name => path.join(arg, name)))
+    } else if (found?.isFile() && arg.endsWith('.test.ts')) files.push(path.normalize(arg))
+    else usage(`${arg} is no folder and no test file (*.test.ts)`)
+  }
+  if (files.length === 0) usage(`there is no test in ${args.join(', ')}`)
+  return [...new Set(files)].sort()
 }
 
-/** Reads TAP; prints the outcome of each file, and of each failed assertion where it stands and what it said. */
+function usage(problem: string): never {
+  console.error(`${problem}\nusage: npm test [-- FILE_OR_FOLDER ...]`)
+  process.exit(2)
+}
+
+/** Reads the TAP of one file: counts, and the text of each failed assertion with what it said. */
 class Report {
-  readonly counts: Counts = { passed: 0, failed: 0 }
-  counted = false
+  /** Assertions, or null until the file said how many there were. */
+  counts: { passed: number; failed: number } | null = null
+  readonly lines: string[] = []
   /** Names of the subtests down to here, outermost first; one a step of indentation. */
   #open: string[] = []
-  /** Failures shown of the current file. */
+  /** Failures shown. */
   #shown = 0
   /** Inside the diagnostics of a failure: its indentation. */
   #diagnostics: string | null = null
@@ -67,7 +67,7 @@ class Report {
 
   line(line: string): void {
     if (this.#diagnostics !== null) {
-      console.log(line)
+      this.lines.push(inSources(line))
       if (line === `${this.#diagnostics}...`) this.#diagnostics = null
       return
     }
@@ -76,15 +76,13 @@ class Report {
       const block = /^( *)---$/.exec(line)
       if (block !== null) {
         this.#diagnostics = block[1]!
-        console.log(line)
+        this.lines.push(line)
         return
       }
     }
     const subtest = /^( *)# Subtest: (.*)$/.exec(line)
     if (subtest !== null) {
-      const depth = subtest[1]!.length / 4
-      this.#open = [...this.#open.slice(0, depth), subtest[2]!]
-      if (depth === 0) this.#shown = 0
+      this.#open = [...this.#open.slice(0, subtest[1]!.length / 4), subtest[2]!]
       return
     }
     const outcome = /^( *)(not )?ok \d+ ?(.*)$/.exec(line)
@@ -92,48 +90,74 @@ class Report {
       this.#outcome(line, outcome[1]!.length / 4, outcome[2] !== undefined, outcome[3]!)
       return
     }
-    const closing = /^# \{ total: \d+, pass: (\d+)(?:, fail: (\d+))?/.exec(line)
-    if (closing !== null) {
-      this.counted = true
-      this.counts.passed = Number(closing[1])
-      this.counts.failed = Number(closing[2] ?? 0)
-    }
+    const closing = /^# \{ total: \d+(?:, pass: (\d+))?(?:, fail: (\d+))?/.exec(line)
+    if (closing !== null) this.counts = { passed: Number(closing[1] ?? 0), failed: Number(closing[2] ?? 0) }
   }
 
   #outcome(line: string, depth: number, failed: boolean, text: string): void {
-    if (depth === 0) {
-      console.log(line)
-      // What tap says of a failed file matters only where no assertion in it said more: it crashed or hung.
-      this.#afterFailure = failed && this.#shown === 0
-      return
-    }
     // A subtest's own line repeats what its assertions said, unless none of them did.
     const closes = text.replace(/^- /, '').replace(/ # time=.*$/, '') === this.#open[depth]
     if (!failed || / # (TODO|SKIP)\b/i.test(text) || (closes && this.#shown > 0)) return
     this.#shown++
-    console.log(`\nin ${this.#open.slice(0, depth).join(' > ')}\n${line}`)
+    this.lines.push(`\nin ${this.#open.slice(0, depth).join(' > ')}\n${line}`)
     this.#afterFailure = true
   }
 }
 
-build()
+/** A stripped file has the lines and columns of its source. */
+function inSources(line: string): string {
+  return line.replace(/dist-test\/(\S+)\.js\b/g, '$1.ts')
+}
+
+const running = new Set<ChildProcess>()
+let passed = 0
+let failed = 0
+let ended = 0
+
+async function run(file: string): Promise<void> {
+  const began = Date.now()
+  const child = spawn(process.execPath, [path.join(STRIPPED, file.replace(/\.ts$/, '.js'))], {
+    cwd: ROOT,
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  running.add(child)
+  // tap ends a file that takes too long, and tells what was open; one whose event loop is held is ended here.
+  const timer = setTimeout(() => child.kill('SIGKILL'), (LIMIT + 10) * 1000)
+  const report = new Report()
+  const lines = readline.createInterface({ input: child.stdout! })
+  lines.on('line', line => report.line(line))
+  const [[code, signal]] = (await Promise.all([once(child, 'close'), once(lines, 'close')])) as [
+    [number | null, string | null],
+    unknown,
+  ]
+  clearTimeout(timer)
+  running.delete(child)
+
+  passed += report.counts?.passed ?? 0
+  // A file that ended badly without a failed assertion still counts as one failure.
+  const bad = code === 0 && report.counts !== null ? 0 : Math.max(1, report.counts?.failed ?? 0)
+  failed += bad
+  const time = `${((Date.now() - began) / 1000).toFixed(1)} s`
+  console.log(`${bad === 0 ? 'ok' : 'not ok'} ${++ended} - ${file}, ${time}`)
+  for (const line of report.lines) console.log(line)
+  if (bad > 0 && report.lines.length === 0) console.log(`  it ended with ${signal ?? code} and told of no failure`)
+}
+
+const files = chosen(process.argv.slice(2))
 compile()
+stripTree(ROOT, STRIPPED)
 console.log(`Node ${process.versions.node}`)
 const started = Date.now()
-const tap = spawn(process.execPath, [TAP, 'run', '--reporter=tap', ...process.argv.slice(2)], {
-  cwd: ROOT,
-  env,
-  stdio: ['inherit', 'pipe', 'inherit'],
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
 })
-const report = new Report()
-const lines = readline.createInterface({ input: tap.stdout })
-lines.on('line', line => report.line(line))
-const [[code]] = (await Promise.all([once(tap, 'close'), once(lines, 'close')])) as [[number | null], unknown]
-
-const { passed, failed } = report.counts
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+const waiting = files.values()
+const work = async () => {
+  for (const file of waiting) await run(file)
+}
+await Promise.all(Array.from({ length: JOBS }, work))
 console.log(`\n${((Date.now() - started) / 1000).toFixed(0)} s on Node ${process.versions.node}`)
-if (!report.counted) console.log('tap printed no counts')
-// A run that ended badly without a failed assertion still counts as one failure.
-const bad = code === 0 && report.counted ? failed : Math.max(1, failed)
-console.log(`${passed} passed, ${bad} failed`)
-process.exit(bad === 0 ? 0 : 1)
+console.log(`${passed} passed, ${failed} failed`)
+process.exit(failed === 0 ? 0 : 1)

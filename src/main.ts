@@ -43,12 +43,11 @@ const modules = Object.fromEntries(API_NAMES.map(name => [name, pluginApi]))
 
 /** What a gateway of this command is made with. */
 function gatewayOptions(file: string): GatewayOptions {
-  const ending = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
-  const apiUrl = new URL(`./plugin-api${ending}`, import.meta.url).href
+  const apiUrl = new URL('./plugin-api.js', import.meta.url).href
   return {
     file,
     plugins: bundled,
-    bundled: new URL(`../plugins/bundled${ending}`, import.meta.url).href,
+    bundled: new URL('../plugins/bundled.js', import.meta.url).href,
     modules,
     moduleUrls: Object.fromEntries(API_NAMES.map(name => [name, apiUrl])),
     log: createLog(),
@@ -101,8 +100,7 @@ async function main(argv: readonly string[]): Promise<number> {
 /** The file of the folder that one is in, or the one that comes with the package: a demo runs anywhere. */
 function demoFile(): string {
   if (existsSync(DEFAULT_FILE)) return DEFAULT_FILE
-  const root = import.meta.url.endsWith('.ts') ? '..' : '../..'
-  return fileURLToPath(new URL(`${root}/${DEFAULT_FILE}`, import.meta.url))
+  return fileURLToPath(new URL(`../../${DEFAULT_FILE}`, import.meta.url))
 }
 
 function parse(argv: readonly string[]) {

@@ -1,15 +1,15 @@
 // Every configuration that is shipped loads without a fault, and tells an editor where its schema is.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import plugins from '../plugins/bundled.ts'
 import { formatFault } from '../src/config/fault.ts'
 import { loadFile } from '../src/config/load.ts'
 import { Catalog } from '../src/pipeline/catalog.ts'
 import * as pluginApi from '../src/plugin-api.ts'
+import { ROOT } from './support/root.ts'
 
-const config = fileURLToPath(new URL('../config', import.meta.url))
+const config = join(ROOT, 'config')
 const examples = readdirSync(join(config, 'examples')).filter(name => /\.ya?ml$/.test(name))
 const files = [join(config, 'gateway.yaml'), ...examples.map(name => join(config, 'examples', name))]
 

@@ -1,10 +1,8 @@
 // The house rules: reads the imports and the text of the sources, and holds the floors, the names and the laws that DESIGN.md states.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
+import { ROOT } from './support/root.ts'
 
 /** Floor of every room, and of every file that is a room of its own. A room imports from its own floor or below. */
 const FLOORS: Readonly<Record<string, number>> = {

@@ -14,7 +14,8 @@ export function load(url, context, next) {
   return { format: 'module', source: stripped(fileURLToPath(url)), shortCircuit: true }
 }
 
-function stripped(file) {
+/** The text of a source file without its types. */
+export function stripped(file) {
   const { mtime, mtimeMs } = statSync(file)
   const path = relative(ROOT, file)
   // Another project's, such as the plugin of a test: stripped each time.

@@ -11,17 +11,6 @@ const CHECK_MEMORY = 512
 /** How long a thread is kept, in milliseconds: changes come in bursts, and to load its program is most of a check. */
 const LINGER = 5_000
 
-/**
- * The thread's program. A build has it as JavaScript; from sources it is TypeScript, and Node 20 gives a thread none of
- * the loaders that the process was started with, so that the development loader is registered in it first.
- */
-function script(): URL | string {
-  if (!import.meta.url.endsWith('.ts')) return new URL('./check-worker.js', import.meta.url)
-  const program = JSON.stringify(new URL('./check-worker.ts', import.meta.url).href)
-  const loader = JSON.stringify(new URL('../../scripts/loader/register.mjs', import.meta.url).href)
-  return `import(${loader}).then(() => import(${program}))`
-}
-
 /** How a file is checked. */
 export interface CheckOptions {
   /** URL of the module whose default export is the list of bundled plugins. */
@@ -115,9 +104,7 @@ export class FileChecker {
   }
 
   #start(): Worker {
-    const program = script()
-    return new Worker(program, {
-      eval: typeof program === 'string',
+    return new Worker(new URL('./check-worker.js', import.meta.url), {
       workerData: { sluice: 'check', setup: this.#setup },
       resourceLimits: { maxOldGenerationSizeMb: CHECK_MEMORY },
     })

@@ -5,14 +5,13 @@ import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { sluice } from '../support/child-gateway.ts'
+import { ROOT } from '../support/root.ts'
 import { eventually, within } from '../support/within.ts'
 
 t.jobs = 3
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const START = 30_000
 
 /** Run to the end. */

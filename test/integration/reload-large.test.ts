@@ -3,10 +3,11 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
 import { startChild } from '../support/child-gateway.ts'
 import { HttpLoad } from '../support/http-load.ts'
+import { ROOT } from '../support/root.ts'
 import { eventually } from '../support/within.ts'
 
 const ROUTES = 10_000
@@ -35,7 +36,7 @@ t.test(`${ROUTES} routes`, { timeout: 120_000 }, async t => {
     }
     return `${lines.join('\n')}\n`
   }
-  const preload = fileURLToPath(new URL('../support/loop-delay.mjs', import.meta.url))
+  const preload = join(ROOT, 'test/support/loop-delay.mjs')
   const gateway = await startChild(t, text(0), { NODE_OPTIONS: `--import=${preload}` })
   let version = 0
   const load = new HttpLoad(

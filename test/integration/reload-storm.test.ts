@@ -8,7 +8,7 @@ import { type Answer, HttpLoad } from '../support/http-load.ts'
 import { startReloading } from '../support/reloading-gateway.ts'
 import { eventually } from '../support/within.ts'
 
-// From sources each check starts a thread that compiles all of them: seconds on a busy machine. `npm run soak` plays more.
+// `npm run soak` plays more.
 t.setTimeout(240_000)
 
 const RELOADS = 9

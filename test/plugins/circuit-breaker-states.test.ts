@@ -1,6 +1,7 @@
 // The breaker's state machine under a clock of our own: held to a naive model, to the tables of others, and to its bounds.
 // Over 300 lines because the naive model, and the commands that both are put through, are half of it.
 import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import {
@@ -12,6 +13,7 @@ import {
   Permit,
 } from '../../plugins/circuit-breaker/breaker.ts'
 import { CountWindow, TimeWindow } from '../../plugins/circuit-breaker/window.ts'
+import { ROOT } from '../support/root.ts'
 
 const RULES: BreakerRules = {
   window: 10_000,
@@ -471,7 +473,7 @@ t.test('a window that stood still for long forgets in one go, and its memory doe
 })
 
 // The tables of others, see ../shared/corpora/breaker.
-const TABLES = new URL('../../../shared/corpora/breaker/breaker-scenarios.json', import.meta.url)
+const TABLES = join(ROOT, '../shared/corpora/breaker/breaker-scenarios.json')
 
 interface Table {
   readonly id: string

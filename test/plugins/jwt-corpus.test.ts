@@ -1,7 +1,7 @@
 // The attack tokens and transport cases of ../shared/corpora through a running gateway, and Wycheproof's at the verifier.
 import type { JsonWebKey } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseCompact } from '../../plugins/jwt/compact.ts'
 import {
@@ -18,8 +18,9 @@ import { startGateway } from '../support/gateway.ts'
 import { JwksServer } from '../support/jwks-server.ts'
 import { RawClient } from '../support/raw-client.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
+import { ROOT } from '../support/root.ts'
 
-const folder = fileURLToPath(new URL('../../../shared/corpora/jwt/', import.meta.url))
+const folder = join(ROOT, '../shared/corpora/jwt/')
 const here = existsSync(folder)
 
 function records<T>(name: string): T[] {

@@ -2,14 +2,14 @@
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { ChildGateway, sluice, startChild } from '../support/child-gateway.ts'
 import { RawClient } from '../support/raw-client.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
+import { ROOT } from '../support/root.ts'
 import { eventually } from '../support/within.ts'
 
-const EXAMPLE = fileURLToPath(new URL('../../config/examples/user-plugin', import.meta.url))
+const EXAMPLE = join(ROOT, 'config/examples/user-plugin')
 
 /** A folder far from the repository: `sluice` and `zod` come from the gateway and no node_modules. */
 function outside(t: Test): string {

@@ -3,14 +3,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { ROOT } from './root.ts'
 import { eventually, within } from './within.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-/** As scripts/test.ts has compiled it, because that starts in half the time; from the sources where a file is run by hand. */
-const MAIN = process.env['SLUICE_TEST_MAIN'] ?? join(ROOT, 'src/main.ts')
-/** From sources on a busy machine. */
+/** The command as it ships: `npm test` builds it first. */
+const MAIN = join(ROOT, 'dist/src/main.js')
+/** On a busy machine. */
 const START_TIME = 30_000
 
 /** How a process ended: one of both is null. */
@@ -37,16 +36,12 @@ export class SluiceProcess {
 
   /** Variables in `env` that are undefined are unset. Prefer `sluice` in tests: that ends it with the test. */
   constructor(args: readonly string[], env: Readonly<Record<string, string | undefined>> = {}, cwd = ROOT) {
-    this.#child = spawn(
-      process.execPath,
-      [...(MAIN.endsWith('.ts') ? [`--import=${join(ROOT, 'scripts/loader/register.mjs')}`] : []), MAIN, ...args],
-      {
-        cwd,
-        stdio: ['ignore', 'pipe', 'pipe'],
-        // What runs the tests may have its own ideas of Node's options: the command gets none of them.
-        env: { ...process.env, NODE_OPTIONS: '', TAP: undefined, SLUICE_CONFIG: undefined, ...env },
-      },
-    )
+    this.#child = spawn(process.execPath, [MAIN, ...args], {
+      cwd,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // What runs the tests may have its own ideas of Node's options: the command gets none of them.
+      env: { ...process.env, NODE_OPTIONS: '', TAP: undefined, SLUICE_CONFIG: undefined, ...env },
+    })
     this.#child.stdout!.setEncoding('utf8').on('data', text => {
       this.out += text
     })

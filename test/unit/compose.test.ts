@@ -1,12 +1,11 @@
 // Holds Dockerfile and docker-compose.yml to the rules of their formats that they use, and to the files and ports they name.
 import fs from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { ROOT } from '../support/root.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const text = (file: string) => fs.readFileSync(path.join(ROOT, file), 'utf8')
 
 const argv = z.array(z.string()).min(1)

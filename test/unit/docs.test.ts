@@ -1,15 +1,14 @@
 // The documentation holds: its configurations load, its plugins are plugins, and its links lead somewhere.
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import bundled from '../../plugins/bundled.ts'
 import { formatFault } from '../../src/config/fault.ts'
 import { loadText } from '../../src/config/load.ts'
 import { Catalog } from '../../src/pipeline/catalog.ts'
 import * as pluginApi from '../../src/plugin-api.ts'
+import { ROOT } from '../support/root.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 /** Folders that hold no text of ours. */
 const FOREIGN = new Set(['node_modules', '.git', '.tap', 'dist', 'coverage', 'state'])
 
@@ -53,8 +52,8 @@ function prose(text: string): string {
 function sources(...folders: string[]): Map<string, string> {
   const found = new Map<string, string>()
   for (const folder of folders) {
-    for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
-      if (file.endsWith('.ts')) found.set(`${folder}/${file}`, readFileSync(join(root, folder, file), 'utf8'))
+    for (const file of readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })) {
+      if (file.endsWith('.ts')) found.set(`${folder}/${file}`, readFileSync(join(ROOT, folder, file), 'utf8'))
     }
   }
   return found
@@ -73,20 +72,20 @@ function anchors(text: string): Set<string> {
   )
 }
 
-const pages = markdown(root)
-const guides = pages.filter(page => dirname(page) === join(root, 'docs') || page === join(root, 'README.md'))
+const pages = markdown(ROOT)
+const guides = pages.filter(page => dirname(page) === join(ROOT, 'docs') || page === join(ROOT, 'README.md'))
 
 t.test('configurations and plugins in the guides', async t => {
   let configurations = 0
   for (const page of guides) {
-    const name = relative(root, page)
+    const name = relative(ROOT, page)
     // Each page's files stand in a folder of their own, the latest of a name in place.
     const folder = t.testdir({ [basename(page)]: {} })
     const here = join(folder, basename(page))
     mkdirSync(here, { recursive: true })
     for (const { language, file, line, text } of blocks(page)) {
       const place = `${name}:${line}`
-      if (file?.includes('/')) t.equal(text, readFileSync(join(root, file), 'utf8'), `${place} is ${file}`)
+      if (file?.includes('/')) t.equal(text, readFileSync(join(ROOT, file), 'utf8'), `${place} is ${file}`)
       if (file !== undefined) writeFileSync(join(here, basename(file)), text)
       const catalog = new Catalog(bundled, { sluice: pluginApi })
       if (language === 'ts' && file !== undefined) {
@@ -104,7 +103,7 @@ t.test('configurations and plugins in the guides', async t => {
 t.test('relative links lead to files, and their anchors to headings', async t => {
   let links = 0
   for (const page of pages) {
-    const name = relative(root, page)
+    const name = relative(ROOT, page)
     for (const [, link] of prose(readFileSync(page, 'utf8')).matchAll(/\]\(([^()\s]+)\)/g)) {
       if (/^[a-z]+:/.test(link!)) continue
       links++
@@ -124,14 +123,14 @@ t.test('the code that the texts name is there', async t => {
   const words = new Set(all.match(/#?[A-Za-z_]\w*/g))
   const files = new Set([...code.keys()].map(path => basename(path)))
   let names = 0
-  for (const page of [...guides, ...pages.filter(page => dirname(page) === join(root, 'docs/decisions'))]) {
-    const name = relative(root, page)
+  for (const page of [...guides, ...pages.filter(page => dirname(page) === join(ROOT, 'docs/decisions'))]) {
+    const name = relative(ROOT, page)
     for (const [, span] of readFileSync(page, 'utf8')
       .replace(/^```[\s\S]*?^```$/gm, '')
       .matchAll(/`([^`\n]+)`/g)) {
       if (/^(?:src|plugins|test|bench|scripts)\//.test(span!)) {
         names++
-        if (!existsSync(join(root, span!))) t.fail(`${name}: there is no ${span}`)
+        if (!existsSync(join(ROOT, span!))) t.fail(`${name}: there is no ${span}`)
       } else if (basename(page) === 'life-of-a-request.md' && /^#?[A-Za-z_]\w*(?:\.\w+)*(?:\(.*\))?$/.test(span!)) {
         names++
         const [bare = ''] = span!.split('(')

@@ -1,10 +1,8 @@
 // docs/errors.md and the table in src/errors.ts say the same: every code once, its status, title and source.
 import { readdirSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { ERRORS } from '../../src/errors.ts'
-
-const root = fileURLToPath(new URL('../..', import.meta.url))
+import { ROOT } from '../support/root.ts'
 
 interface Told {
   readonly code: string
@@ -14,7 +12,7 @@ interface Told {
 }
 
 function told(): Told[] {
-  const [, ...sections] = readFileSync(`${root}docs/errors.md`, 'utf8').split(/^### /m)
+  const [, ...sections] = readFileSync(`${ROOT}/docs/errors.md`, 'utf8').split(/^### /m)
   return sections.map(section => {
     const [code = '', , facts = '', ...rest] = section.split('\n')
     return { code, facts, text: rest.join('\n') }
@@ -23,9 +21,9 @@ function told(): Told[] {
 
 /** All TypeScript of `folder`, but for the table itself. */
 function sources(folder: string): string {
-  return readdirSync(`${root}${folder}`, { recursive: true, encoding: 'utf8' })
+  return readdirSync(`${ROOT}/${folder}`, { recursive: true, encoding: 'utf8' })
     .filter(file => file.endsWith('.ts') && file !== 'errors.ts')
-    .map(file => readFileSync(`${root}${folder}/${file}`, 'utf8'))
+    .map(file => readFileSync(`${ROOT}/${folder}/${file}`, 'utf8'))
     .join('\n')
 }
 

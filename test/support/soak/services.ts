@@ -1,9 +1,10 @@
 // The upstream processes of the soak: started on a port, killed without warning, and started again on the same one.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { ROOT } from '../root.ts'
 
-const PROGRAM = fileURLToPath(new URL('upstream.mjs', import.meta.url))
+const PROGRAM = join(ROOT, 'test/support/soak/upstream.mjs')
 
 /** See the head of this file. */
 export class Service {

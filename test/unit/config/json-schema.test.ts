@@ -1,10 +1,12 @@
 // The JSON Schema for editors: complete, described, the same text each time, and the one that is checked in.
 import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
 import plugins from '../../../plugins/bundled.ts'
 import { jsonSchema, jsonSchemaText } from '../../../src/config/json-schema.ts'
 import { definePlugin, type PluginDefinition } from '../../../src/pipeline/plugin.ts'
+import { ROOT } from '../../support/root.ts'
 
 type Json = Record<string, unknown>
 
@@ -105,16 +107,16 @@ t.test('every reference leads somewhere', async t => {
 
 t.test('the file that is checked in is what the source says', async t => {
   t.equal(jsonSchemaText(plugins), jsonSchemaText([...plugins].reverse()), 'the order of the list does not matter')
-  const file = new URL('../../../config/gateway.schema.json', import.meta.url)
+  const file = join(ROOT, 'config/gateway.schema.json')
   t.ok(existsSync(file))
   t.equal(readFileSync(file, 'utf8'), jsonSchemaText(plugins), 'run: npm run schema')
 })
 
 t.test('docs/configuration.md has every option of the outline, with its default', async t => {
-  const text = readFileSync(new URL('../../../docs/configuration.md', import.meta.url), 'utf8')
+  const text = readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8')
   const sections = text.split(/^## /m).map(section => section.split('\n'))
   // What every registry has stands with the rest; the options of each kind have a page.
-  const kinds = readFileSync(new URL('../../../docs/discovery.md', import.meta.url), 'utf8').split('\n')
+  const kinds = readFileSync(join(ROOT, 'docs/discovery.md'), 'utf8').split('\n')
   const discovery = sections.find(([heading]) => heading!.includes('`discovery`'))!
   discovery.push(...kinds.filter(line => line.startsWith('|')).map(line => `${line} \`discovery\``))
   const missing: string[] = []

@@ -1,12 +1,14 @@
 // YAML text to values: what YAML allows and a configuration must not, each with its place, and within bounds of time.
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the texts are YAML
 import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import t from 'tap'
 import { formatFault } from '../../../src/config/fault.ts'
 import { decodeSource, SourceError } from '../../../src/config/source.ts'
 import { readTree } from '../../../src/config/tree.ts'
+import { ROOT } from '../../support/root.ts'
 
 const env = { PORT: '8080', NAME: 'orders', HOST: 'a: {b: 1}', EMPTY: '', FLAG: 'true', HEX: '0x10' }
 const read = (text: string) => readTree(text, 'g.yaml', env)
@@ -231,7 +233,7 @@ t.test('plain data survives the way through YAML', async () => {
 })
 
 t.test('the corpus of hostile and invalid YAML', async t => {
-  const corpus = new URL('../../../../shared/corpora/config/yaml-adversarial.jsonl', import.meta.url)
+  const corpus = join(ROOT, '../shared/corpora/config/yaml-adversarial.jsonl')
   if (!existsSync(corpus)) {
     t.comment('../shared/corpora is not here: its cases were not run')
     return

@@ -3,13 +3,13 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import net from 'node:net'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.ts'
 import { parseChildren, parseConnect, zookeeper, zookeeperOptions } from '../../../src/discovery/zookeeper.ts'
 import { startRelay } from '../../support/relay.ts'
+import { ROOT } from '../../support/root.ts'
 import { eventually, pause, within } from '../../support/within.ts'
 import { SESSION, startZookeeper, type ZookeeperServer } from '../../support/zookeeper-process.ts'
 
@@ -128,11 +128,10 @@ t.test('without the package the load says what to install', async t => {
   const script = `
     import { register } from 'node:module'
     register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(absent)}))
-    const { zookeeper } = await import('./src/discovery/zookeeper.ts')
+    const { zookeeper } = await import('./dist/src/discovery/zookeeper.js')
     await zookeeper.create(zookeeper.options.parse({ address: 'a' }), {}).catch(error => console.log(error.message))`
-  const cwd = fileURLToPath(new URL('../../..', import.meta.url))
-  const args = ['--import=./scripts/loader/register.mjs', '--input-type=module', '--eval', script]
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd })
+  const args = ['--input-type=module', '--eval', script]
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT })
   t.match(stdout, /kind: zookeeper needs .* npm install node-zookeeper-client\n$/)
 })
 

@@ -3,21 +3,20 @@ import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { REBINDABLE, rebind } from '../../../src/listener/uws-rebind.ts'
+import { ROOT } from '../../support/root.ts'
 
 const run = promisify(execFile)
-const root = fileURLToPath(new URL('../../../', import.meta.url))
 const library = dirname(createRequire(import.meta.url).resolve('uWebSockets.js'))
 const fileOf = (abi: string) => join(library, `uws_linux_x64_${abi}.node`)
 const NEWER = /GLIBC_2\.38/
 
 /** What a fresh process prints; its environment takes `env` on top. */
 async function say(code: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const args = ['--import=./scripts/loader/register.mjs', '--input-type=module', '-e', code]
-  const { stdout } = await run(process.execPath, args, { cwd: root, env: { ...process.env, ...env } })
+  const args = ['--input-type=module', '-e', code]
+  const { stdout } = await run(process.execPath, args, { cwd: ROOT, env: { ...process.env, ...env } })
   return stdout.trim()
 }
 
@@ -52,7 +51,7 @@ t.test('a file that is not on the list is refused, however little it differs', a
 })
 
 t.test('SECURITY.md lists the same files', async t => {
-  const text = readFileSync(join(root, 'SECURITY.md'), 'utf8')
+  const text = readFileSync(join(ROOT, 'SECURITY.md'), 'utf8')
   const listed = [...text.matchAll(/`uws_linux_x64_(\d+)\.node`.*`([0-9a-f]{64})`/g)].map(row => [row[2], row[1]])
   t.same(listed, [...REBINDABLE])
 })
@@ -78,13 +77,13 @@ t.test('the library loads on this machine, and the line says how', async t => {
   const code = `
     import { readdirSync } from 'node:fs'
     import { tmpdir } from 'node:os'
-    import { headRoom, loadUws } from './src/listener/uws-load.ts'
+    import { headRoom, loadUws } from './dist/src/listener/uws-load.js'
     const loaded = loadUws()
     console.log(JSON.stringify({ how: loaded.how, limit: headRoom(), same: loadUws() === loaded,
       app: typeof loaded.uws.App, left: readdirSync(tmpdir()).filter(name => name.startsWith('sluice')) }))`
   const temporary = t.testdir()
   const { how, limit, same, app, left } = JSON.parse(await say(code, { TMPDIR: temporary }))
-  const plain = await run(process.execPath, ['-e', 'require("uWebSockets.js")'], { cwd: root }).then(
+  const plain = await run(process.execPath, ['-e', 'require("uWebSockets.js")'], { cwd: ROOT }).then(
     () => true,
     error => {
       t.match(error.stderr, NEWER, 'the untouched file does not load, for want of glibc 2.38')
@@ -101,7 +100,7 @@ t.test('the library loads on this machine, and the line says how', async t => {
 
 t.test('what the operator has set as the limit of a head stands', async t => {
   const code = `
-    import { headRoom, loadUws } from './src/listener/uws-load.ts'
+    import { headRoom, loadUws } from './dist/src/listener/uws-load.js'
     loadUws()
     console.log(headRoom())`
   t.equal(await say(code, { UWS_HTTP_MAX_HEADERS_SIZE: '8192' }), '8192')
@@ -115,7 +114,7 @@ t.test('where it cannot be loaded, the fault says what was tried and what helps'
       if (name === 'uWebSockets.js') throw Object.assign(new Error('gone'), { code: 'MODULE_NOT_FOUND' })
       return resolve.call(this, name, ...rest)
     }
-    const { loadUws } = await import('./src/listener/uws-load.ts')
+    const { loadUws } = await import('./dist/src/listener/uws-load.js')
     try { loadUws() } catch (error) { console.log(error.code + ' ' + error.message) }`
   const text = await say(code)
   t.match(text, /^ERR_UWS_UNAVAILABLE /)

@@ -1,11 +1,13 @@
 // The Kubernetes Gateway API's conformance cases for HTTPRoute, translated to our routes and played in-process.
 import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { conflicts } from '../../../src/route/entry.ts'
 import type { MatchOptions } from '../../../src/route/match.ts'
 import { PathRewrite } from '../../../src/route/rewrite.ts'
 import { type RouteTable, RouteTableBuilder } from '../../../src/route/table.ts'
 import { requestHead } from '../../support/request-head.ts'
+import { ROOT } from '../../support/root.ts'
 
 interface HttpMatch {
   path?: { type: 'Exact' | 'PathPrefix'; value: string }
@@ -113,7 +115,7 @@ function play(
   return { status: 200, backends, path: rewrite === null ? path : new PathRewrite(rewrite, entry.pattern).apply(path) }
 }
 
-const FILE = new URL('../../../../shared/corpora/routing/gateway-api.json', import.meta.url)
+const FILE = join(ROOT, '../shared/corpora/routing/gateway-api.json')
 
 /** Our `*.` is exactly one label more; the Gateway API's is one or more. CONFIG.md is the law here. */
 const OTHER_LAW = new Set(['foo.bar.anotherwildcard.io'])

@@ -1,11 +1,12 @@
 // The counters in memory against naive ones: traces letter by letter, an exact log, Retry-After, several limits, bounded memory.
 import { existsSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { MemoryStore } from '../../../src/store/memory.ts'
 import type { Algorithm, CounterOptions, Limit, Tally } from '../../../src/store/store.ts'
 import { naive, TRACES, type Trace } from '../../support/rate-traces.ts'
+import { ROOT } from '../../support/root.ts'
 
 function options(algorithm: Algorithm, ...limits: readonly (Partial<Limit> & { limit: number })[]): CounterOptions {
   return {
@@ -45,7 +46,7 @@ const arrivals = fc.array(
 )
 
 t.test('traces, letter by letter', async t => {
-  const file = fileURLToPath(new URL('../../../../shared/corpora/ratelimit/traces.jsonl', import.meta.url))
+  const file = join(ROOT, '../shared/corpora/ratelimit/traces.jsonl')
   const more: Trace[] = existsSync(file)
     ? readFileSync(file, 'utf8')
         .trim()

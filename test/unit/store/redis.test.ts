@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import net, { type AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import fc from 'fast-check'
@@ -16,6 +16,7 @@ import { RedisStore } from '../../../src/store/redis.ts'
 import type { Algorithm, CounterOptions, Limit, Tally } from '../../../src/store/store.ts'
 import { TRACES, type Trace } from '../../support/rate-traces.ts'
 import { type RedisServer, startRedis, startRedisCluster } from '../../support/redis-server.ts'
+import { ROOT } from '../../support/root.ts'
 import { eventually, pause } from '../../support/within.ts'
 
 // Each fault has a second until it is probed, and there are many.
@@ -113,7 +114,7 @@ t.test('on one server', async t => {
   t.test('traces, letter by letter', async t => {
     const clock = { now: 0 }
     const store = await open(t, redis.url, {}, () => clock.now)
-    const file = fileURLToPath(new URL('../../../../shared/corpora/ratelimit/traces.jsonl', import.meta.url))
+    const file = join(ROOT, '../shared/corpora/ratelimit/traces.jsonl')
     const more: Trace[] = existsSync(file)
       ? readFileSync(file, 'utf8')
           .trim()

@@ -1,5 +1,6 @@
 // Passive ejection under a clock of its own: counts, shares, growing times, bounds, and the tables of outliers.
 import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { Wheel } from '../../../../src/clock.ts'
@@ -7,6 +8,7 @@ import type { Endpoint } from '../../../../src/upstream/endpoint.ts'
 import { healthOptions, type PassiveOptions } from '../../../../src/upstream/health/options.ts'
 import { PassiveHealth } from '../../../../src/upstream/health/passive.ts'
 import { endpoints } from '../../../support/endpoints.ts'
+import { ROOT } from '../../../support/root.ts'
 
 /** One upstream's passive health, with a wheel that a test turns. */
 class Bench {
@@ -213,7 +215,7 @@ interface Table {
 const OURS = ['env-01', 'env-05', 'env-07']
 
 t.test('the tables of outliers', async t => {
-  const file = new URL('../../../../../shared/corpora/breaker/breaker-scenarios.json', import.meta.url)
+  const file = join(ROOT, '../shared/corpora/breaker/breaker-scenarios.json')
   if (!existsSync(file)) {
     t.comment('../shared/corpora is not here')
     return

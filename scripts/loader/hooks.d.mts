@@ -1,0 +1,2 @@
+/** The text of a source file without its types. */
+export function stripped(file: string): string | Uint8Array
