@@ -11,7 +11,7 @@ import { challenge, forbidden, refusal } from './challenge.ts'
 import { compileRequirements } from './claims.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { mediaType } from './compact.ts'
-import { type Issuer, readIssuer } from './issuer.ts'
+import { type Issuer, isCurrent, readIssuer } from './issuer.ts'
 import { acquireJwks, type JwksLease, type JwksObserver, type JwksSource } from './jwks.ts'
 import { type JwtOptions, options } from './options.ts'
 import { TokenCache, type Verified } from './token-cache.ts'
@@ -130,6 +130,7 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
         }
       }),
     }),
+    current: () => issuers.every((issuer, i) => isCurrent(issuer, given.issuers[i]!, context.baseDir)),
     close() {
       for (const lease of leases) lease.release()
     },

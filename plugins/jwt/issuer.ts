@@ -29,18 +29,22 @@ export interface Issuer {
   /** Keys at hand; null when `jwks` says where to fetch them. */
   readonly keys: KeyRing | null
   readonly jwks: string | null
+  /** What the file with the keys said; null without one. */
+  readonly text: string | null
 }
 
 /** Read one entry and its files. Throws PluginOptionsError with a path inside the plugin's options. */
 export function readIssuer(options: IssuerOptions, index: number, baseDir: string): Issuer {
   const at = ['issuers', index]
   const given = options.algorithms ?? null
+  const text = keyText(options, at, baseDir)
   const issuer = (algorithms: readonly Algorithm[], keys: KeyRing | null): Issuer => ({
     issuer: options.issuer ?? null,
     audiences: options.audiences ?? null,
     algorithms: new Set(algorithms),
     keys,
     jwks: options.jwks ?? null,
+    text,
   })
   if (options.secret !== undefined) {
     const bytes = secretBytes(options.secret)
@@ -48,12 +52,11 @@ export function readIssuer(options: IssuerOptions, index: number, baseDir: strin
     return issuer(given ?? SECRET, new OneKey(new Key(bytes, 'oct')))
   }
   if (options.jwks !== undefined) return issuer(given ?? PUBLIC, null)
-  if (options.key !== undefined) return fromPem(options.key)
-  return fromFile(options.jwksFile!)
+  if (options.key !== undefined) return fromPem(text ?? options.key)
+  return fromFile(options.jwksFile!, text!)
 
-  function fromPem(text: string): Issuer {
+  function fromPem(pem: string): Issuer {
     const path = [...at, 'key']
-    const pem = text.trimStart().startsWith('-----BEGIN') ? text : read(baseDir, text, path)
     const key = attempt(path, () => publicKeyFromPem(pem))
     const fitting = (Object.keys(ALGORITHMS) as Algorithm[]).filter(alg => key.fits(alg))
     const wrong = given?.find(alg => !key.fits(alg))
@@ -67,9 +70,8 @@ export function readIssuer(options: IssuerOptions, index: number, baseDir: strin
     return issuer(algorithms, new OneKey(key))
   }
 
-  function fromFile(file: string): Issuer {
+  function fromFile(file: string, text: string): Issuer {
     const path = [...at, 'jwksFile']
-    const text = read(baseDir, file, path)
     let document: unknown
     try {
       document = JSON.parse(text)
@@ -87,6 +89,22 @@ export function readIssuer(options: IssuerOptions, index: number, baseDir: strin
     }
     return issuer(algorithms, set)
   }
+}
+
+/** False when the file with its keys can no longer be read, or says something else than it did. */
+export function isCurrent({ text }: Issuer, options: IssuerOptions, baseDir: string): boolean {
+  try {
+    return keyText(options, [], baseDir) === text
+  } catch {
+    return false
+  }
+}
+
+/** The text of the file that an entry names; null where it names none. Throws PluginOptionsError. */
+function keyText({ key, jwksFile }: IssuerOptions, at: readonly (string | number)[], baseDir: string): string | null {
+  if (jwksFile !== undefined) return read(baseDir, jwksFile, [...at, 'jwksFile'])
+  if (key === undefined || key.trimStart().startsWith('-----BEGIN')) return null
+  return read(baseDir, key, [...at, 'key'])
 }
 
 function read(baseDir: string, file: string, path: readonly (string | number)[]): string {

@@ -42,6 +42,11 @@ export interface Plugin {
   readonly authenticates?: boolean
   /** The exchange is over: always, once, last. Must not throw. */
   onFinish?(x: Exchange, error: GatewayError | null): void
+  /**
+   * Asked at a reload that leaves the options as they are: false has the instance made anew, because a file that it read
+   * says something else now. Must not throw. A user's plugin is made anew at every reload.
+   */
+  current?(): boolean
   /** The instance is no longer part of any configuration. */
   close?(): void
   /**

@@ -253,7 +253,7 @@ class Compiler {
       const before = this.#previous!.sites.get(key)
       // A user's module may have changed though its options did not, so only bundled plugins are carried over.
       if (before === undefined || this.#context.catalog.get(entry.name) !== before.definition) return
-      if (before.fingerprint !== fingerprint(entry.options)) return
+      if (before.fingerprint !== fingerprint(entry.options) || before.plugin.current?.() === false) return
       // One whose store was exchanged would go on with a closed one.
       if (before.stores.every(store => this.#stores.get(store.name)?.store === store)) this.#keep(before)
     })

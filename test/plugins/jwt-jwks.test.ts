@@ -1,5 +1,7 @@
 // The keys of jwt over real HTTP: rotation, outages, storms of unknown ids and lies, with hours that pass when told.
 // Over 300 lines because every case plays the same kind of server and the same clock.
+import { rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import jwt, { createJwt } from '../../plugins/jwt/index.ts'
 import { acquireJwks, type JwksObserver, JwksSource, keepFor } from '../../plugins/jwt/jwks.ts'
@@ -444,4 +446,42 @@ routes: [{ name: all, match: { path: /* }, respond: { status: 200, body: ok } }]
     t.equal(await status(), 200)
   }
   t.equal(jwks.requests.length, 1)
+})
+
+t.test('a key in a file counts as the file said at the last reload', async t => {
+  const up = await RawUpstream.start(t)
+  const config = (source: string) => `listeners: [{ name: web, port: 0 }]
+admin: off
+upstreams: { up: { endpoints: ["${up.address}"] } }
+routes: [{ name: all, match: { path: /* }, upstream: up, plugins: [{ jwt: { issuers: [${source}] } }] }]
+`
+  const pem = ({ publicKey }: Signer) => publicKey.export({ type: 'spki', format: 'pem' })
+  const set = ({ jwk }: Signer) => JSON.stringify({ keys: [jwk] })
+  const g = await startReloading(t, config(`{ secret: ${'x'.repeat(32)} }`))
+  const file = join(dirname(g.file), 'keys')
+  const status = async (by: Signer) => {
+    const client = await RawClient.connect(t, g.port)
+    const { status } = await client.head('GET / HTTP/1.1', 'Host: h', `Authorization: Bearer ${token(by)}`).response()
+    client.destroy()
+    return status
+  }
+  for (const [source, write] of [
+    ['{ key: keys }', pem],
+    ['{ jwksFile: keys }', set],
+  ] as const) {
+    writeFileSync(file, write(one))
+    t.equal(await g.reload(config(source)), true)
+    t.same([await status(one), await status(two)], [200, 401], source)
+    const plugin = () => [...g.gateway.snapshot.sites.values()][0]!.plugin
+    const before = plugin()
+    t.equal(await g.gateway.reload(), true)
+    t.equal(plugin(), before, 'the same file is no change')
+    writeFileSync(file, write(two))
+    t.same([await status(one), await status(two)], [200, 401], 'nothing changes by itself')
+    t.equal(await g.gateway.reload(), true)
+    t.same([await status(one), await status(two)], [401, 200], `${source}, renewed`)
+    rmSync(file)
+    t.equal(await g.gateway.reload(), false, 'a reload without it is refused')
+    t.same([await status(one), await status(two)], [401, 200])
+  }
 })
