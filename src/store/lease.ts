@@ -1,6 +1,7 @@
 // Counting on credit: units are taken from a shared store a few at a time and spent here, so that most requests wait for nobody.
 import { leaseBound } from '../metrics.ts'
 import { type Answer, type Decisions, Question, tallyOf } from './decision.ts'
+import { ownKey, shortKey } from './key.ts'
 import type { MemoryCounter, Now } from './memory.ts'
 import { type Counter, type CounterOptions, Tally } from './store.ts'
 
@@ -163,7 +164,8 @@ export class LeasedCounter implements Counter {
     return tally!
   }
 
-  #purse(key: string, now: number): Purse {
+  #purse(given: string, now: number): Purse {
+    const key = shortKey(given)
     const turn = Math.floor(now / this.#life)
     if (turn !== this.#turn) {
       // A purse that is waited for stays: its request would be forgotten otherwise.
@@ -181,7 +183,7 @@ export class LeasedCounter implements Counter {
         this.#young = new Map()
       }
     } else this.#old.delete(key)
-    this.#young.set(key, purse)
+    this.#young.set(ownKey(key), purse)
     return purse
   }
 

@@ -1,5 +1,6 @@
 // Counters in this process: a hit is answered at once, memory is bounded, and idle keys leave without a sweep.
 import { type Cell, createCell } from './cell.ts'
+import { ownKey, shortKey } from './key.ts'
 import { type Counter, type CounterOptions, type CounterStore, type Decider, type Limit, Tally } from './store.ts'
 
 /** A map is rehashed as a whole when it grows: many small ones never hold the event loop for long. */
@@ -172,7 +173,8 @@ class CellTable {
   }
 
   /** The cell of a key, made when there is none. */
-  find(key: string, now: number): Cell {
+  find(given: string, now: number): Cell {
+    const key = shortKey(given)
     const shard = this.#shards[spread(key) & this.#mask]!
     const period = Math.floor(now / this.#period)
     if (period !== shard.period) this.size -= shard.turn(period)
@@ -185,7 +187,7 @@ class CellTable {
       cell = this.#create()
       this.size++
     }
-    shard.young.set(key, cell)
+    shard.young.set(ownKey(key), cell)
     return cell
   }
 

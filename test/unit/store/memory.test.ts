@@ -1,6 +1,9 @@
 // The counters in memory against naive ones: traces letter by letter, an exact log, Retry-After, several limits, bounded memory.
+import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
 import { MemoryStore } from '../../../src/store/memory.ts'
@@ -225,6 +228,31 @@ t.test('an idle key is given up before one in use, and begins anew', async t => 
   t.ok(at(1000, 1, 'busy').allowed)
   t.ok(at(1001, 1, 'third').allowed, 'the idle one leaves')
   t.notOk(at(1002, 1, 'busy').allowed, 'the busy one is remembered')
+})
+
+t.test('a key costs no more memory than its own, however long it is or what it was cut from', async t => {
+  const { at, counter } = counting(options('sliding-window', { limit: 1 }))
+  for (const [one, other] of [
+    ['a'.repeat(100_000), `${'a'.repeat(99_999)}b`],
+    [`user-\ud800-${'x'.repeat(20)}`, `user-\ud801-${'x'.repeat(20)}`],
+  ] as const) {
+    t.ok(at(0, 1, one).allowed && at(0, 1, other).allowed, 'independent')
+    t.notOk(at(0, 1, one).allowed || at(0, 1, other).allowed, 'remembered')
+    t.notOk(at(1000, 1, one).allowed, 'and so in the window after')
+  }
+  t.ok(at(0, 1, `#${createHash('sha1').update('a'.repeat(100_000)).digest('hex')}`).allowed, 'a hash is another key')
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
+  const before = process.memoryUsage().heapUsed
+  for (let i = 0; i < 400; i++) {
+    const head = Buffer.alloc(200_000, 'p').toString('latin1')
+    at(1500, 1, `${i} ${head}`)
+    at(1500, 1, Buffer.from(`${i} is somebody's key${head}`).toString('latin1').substring(0, 20))
+  }
+  collect()
+  const grown = process.memoryUsage().heapUsed - before
+  t.ok(counter.size >= 800 && grown < 10_000_000, `${counter.size} keys of some 160 MB take ${grown} bytes`)
 })
 
 t.test('many more keys than fit, and the longest that one hit takes', async t => {

@@ -1,0 +1,24 @@
+// A client's key as it is remembered: short, and in memory of its own.
+import { hash } from 'node:crypto'
+
+/** Longest key that is remembered as it is, in characters: a client may send kilobytes, and a million of them. */
+const LONGEST = 128
+/** V8 copies what is shorter than this; a longer piece of a text keeps all of the text alive. */
+const SLICE = 13
+/** Begins a hash. */
+const HASHED = '#'
+const HASHED_CODE = 0x23
+
+/** The key itself, or a hash of a long one. One that begins as a hash does is hashed too: nobody can send another's. */
+export function shortKey(key: string): string {
+  return key.length > LONGEST || key.charCodeAt(0) === HASHED_CODE ? HASHED + hash('sha1', key) : key
+}
+
+const scratch = Buffer.allocUnsafe(2 * LONGEST)
+
+/** The text of a short key for a map to keep: a field's value is a piece of its request's head, which would stay with it. */
+export function ownKey(key: string): string {
+  if (key.length < SLICE) return key
+  // Not by way of UTF-8, which makes one of all halves of surrogate pairs.
+  return scratch.toString('utf16le', 0, scratch.write(key, 'utf16le'))
+}
