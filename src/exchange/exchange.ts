@@ -162,7 +162,9 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
 
   /** Add a header to the answer beside those of that name, in the response phase. */
   addResponseHeader(name: string, value: string): void {
-    if (this.response !== null) this.#push(this.response.headers, name, checked(name, value))
+    if (this.response === null) return
+    this.#push(this.response.headers, name, checked(name, value))
+    if (name === 'date') this.response.hasDate = true
   }
 
   /** Take a header out of the answer, in the response phase. */

@@ -2,7 +2,7 @@
 import type { GatewayError } from '../errors.ts'
 import { uuidV7 } from '../exchange/exchange.ts'
 import type { Downstream } from '../http/downstream.ts'
-import type { HeaderList, Reply, ResponseHead } from '../http/head.ts'
+import { type HeaderList, header, type Reply, type ResponseHead } from '../http/head.ts'
 import { problem } from '../http/problem.ts'
 import { headerListFault } from '../http1/serialize.ts'
 
@@ -11,7 +11,7 @@ export function replyHead(reply: Reply): ResponseHead {
   const headers = reply.headers.slice()
   // The length that a 304 names is that of the content it does not send (RFC 9110 8.6), which nobody knows here.
   const bodyLength = reply.status === 304 ? -1 : (replyBody(reply)?.length ?? 0)
-  return { status: reply.status, hasDate: headers.includes('date'), headers, bodyLength }
+  return { status: reply.status, hasDate: header(headers, 'date') !== undefined, headers, bodyLength }
 }
 
 /** A reply's body as bytes. */

@@ -122,6 +122,18 @@ t.test('response: edits of answers from upstream and of our own', async t => {
   t.same([bad.status, bad.get('x-frame-options')], [502, 'DENY'])
 })
 
+t.test('response: one Date, whoever sets it, and whatever other fields say', async t => {
+  const date = 'Sun, 06 Nov 1994 08:49:37 GMT'
+  for (const kind of ['set', 'add']) {
+    const { ask } = await start(t, { response: { [kind]: { date } } })
+    t.same((await ask('/own')).response.all('date'), [date], kind)
+  }
+  const respond = { status: 200, headers: { 'x-sorted-by': 'date' }, body: '' }
+  const { ask } = await start(t, {}, { upstream: undefined, respond })
+  const { response } = await ask('/')
+  t.same([response.get('x-sorted-by'), response.all('date').length], ['date', 1])
+})
+
 t.test('values may name attributes; a missing one is nothing, and none can break a line', async t => {
   const names = [
     'client.ip',
