@@ -1,5 +1,7 @@
 // circuit-breaker's fallbacks through a running gateway: an answer, another upstream, and the last good answer with all that forbids one.
 // Over 300 lines because the stale answer, which is most of it, stands beside the fallbacks that it is chosen from.
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { StaleAnswers } from '../../plugins/circuit-breaker/stale.ts'
 import { definePlugin, type PluginDefinition, z } from '../../src/plugin-api.ts'
@@ -324,4 +326,22 @@ t.test('stale: age, entries and bytes are bounded', async t => {
   t.ok(cache.used <= before, 'and its memory')
   const { body: last } = cache.answer(answered('/many99', body(0)), 0)!
   t.equal((last as Buffer).buffer.byteLength, 99, 'no slice of memory that it shares with others')
+})
+
+t.test('stale: what is kept of a request keeps not all of its head', t => {
+  const cache = new StaleAnswers(10_000, 1000, 4_000_000)
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
+  const before = process.memoryUsage().heapUsed
+  for (let i = 0; i < 400; i++) {
+    const head = Buffer.from(`/orders/${10_000 + i} gzip, deflate, br${'p'.repeat(200_000)}`).toString('latin1')
+    const x = answered(head.substring(0, 13), Buffer.alloc(0), ['vary', 'accept-encoding'])
+    x.head.headers.push('accept-encoding', head.substring(14, 31))
+    cache.keep(cache.begin(x, 0)!)
+  }
+  collect()
+  const grown = process.memoryUsage().heapUsed - before
+  t.ok(cache.size === 400 && grown < 10_000_000, `${cache.size} answers to requests of 80 MB take ${grown} bytes`)
+  t.end()
 })
