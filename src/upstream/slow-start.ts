@@ -29,7 +29,8 @@ export class SlowStart {
     if (this.#length === 0) return
     this.#begun.set(endpoint, this.#wheel.time())
     endpoint.share = endpoint.weight * LEAST
-    this.#timer.set(this.#pause)
+    // It may run for others, whose next step must not be put off by everybody who comes.
+    if (this.#timer.deadline === Number.POSITIVE_INFINITY) this.#timer.set(this.#pause)
   }
 
   /** Set the share of an endpoint whose weight was changed. */

@@ -58,3 +58,19 @@ t.test('none where the length is 0', async t => {
   t.equal(a!.share, 4)
   t.equal(wheel.size, 0)
 })
+
+t.test('whoever comes puts off nobody’s next step', async t => {
+  let now = 0
+  const wheel = new Wheel(() => now)
+  const slow = new SlowStart(10_000, () => {}, wheel)
+  const [first, ...others] = endpoints(new Array(200).fill(1))
+  slow.begin(first!)
+  for (now = 100; now <= 11_000; now += 100) {
+    wheel.turn()
+    slow.begin(others.pop()!)
+  }
+  t.equal(first!.share, 1)
+  slow.close()
+  wheel.turn()
+  t.equal(wheel.size, 0)
+})
