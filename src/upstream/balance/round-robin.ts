@@ -2,7 +2,10 @@
 import type { Endpoint } from '../endpoint.ts'
 import type { Balancer } from './balancer.ts'
 
-/** Longest cycle: so many turns, or so many for each endpoint, whichever is more. Past it shares are rounded. */
+/**
+ * Longest cycle that shares are rounded to: so many turns, or so many for each endpoint, whichever is more. Shares that
+ * come to whole numbers may have a longer one, up to MAX_STEPS: 9999 to 1 is not to become 4096 to 1.
+ */
 const MAX_TURNS = 4096
 const MAX_TURNS_EACH = 16
 
@@ -28,7 +31,8 @@ function turnsOf(shares: readonly number[]): Float64Array {
   const most = Math.max(MAX_TURNS, MAX_TURNS_EACH * shares.length)
   const exact = reduce(Float64Array.from(shares, share => Math.round(share * 1000)))
   const whole = shares.every(share => Math.abs(share * 1000 - Math.round(share * 1000)) <= share * 1e-9)
-  if (whole && exact.reduce((a, b) => a + b, 0) <= most) return exact
+  const longest = Math.max(most, MAX_STEPS / shares.length)
+  if (whole && exact.reduce((a, b) => a + b, 0) <= longest) return exact
   const sum = shares.reduce((a, b) => a + b, 0)
   return reduce(Float64Array.from(shares, share => (share === 0 ? 0 : Math.max(1, Math.round((share / sum) * most)))))
 }

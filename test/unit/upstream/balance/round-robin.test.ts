@@ -86,6 +86,21 @@ t.test('large weights are scaled down and keep their shares', async t => {
   t.equal(smoothSchedule([1000, 500]).length, 3, 'what reduces is not scaled')
 })
 
+t.test('a small share beside a large one is what its weight says', async t => {
+  for (const weights of [
+    [9999, 1],
+    [1, 50_000],
+    [30_000, 9, 1],
+    [12_000, 1, 1, 1, 1, 1, 1, 1, 1],
+  ]) {
+    const order = smoothSchedule(weights)
+    t.same(
+      weights.map((_, i) => order.filter(pick => pick === i).length),
+      weights,
+    )
+  }
+})
+
 t.test('none, one, and one to avoid', async t => {
   t.equal(new RoundRobin([]).pick(0, null), null)
   t.equal(new RoundRobin(endpoints([0, 0])).pick(0, null), null, 'weight 0 gets nothing')
