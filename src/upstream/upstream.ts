@@ -152,7 +152,8 @@ export class Upstream {
     const open = this.endpoints.filter(endpoint => endpoint.weight > 0)
     const healthy = open.filter(endpoint => endpoint.health.usable)
     const panicBelow = this.options.health?.panicBelow ?? 0
-    const panic = healthy.length < panicBelow * open.length
+    // Divided, as the option was: a product of the two may be a little more than the whole number that it stands for.
+    const panic = healthy.length / open.length < panicBelow
     if (panic !== this.panic) {
       this.panic = panic
       const fields = { upstream: this.name, healthy: healthy.length, endpoints: open.length }

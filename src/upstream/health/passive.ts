@@ -21,6 +21,7 @@ export class PassiveHealth {
   readonly #owner: PassiveOwner
   readonly #wheel: Wheel
   readonly #timers = new Map<Endpoint, Timer>()
+  #closed = false
 
   constructor(options: PassiveOptions, owner: PassiveOwner, wheel: Wheel) {
     this.#options = options
@@ -54,15 +55,17 @@ export class PassiveHealth {
     return (
       failed &&
       health.windowRequests >= this.#options.minRequests &&
-      health.windowFailures >= share * health.windowRequests
+      health.windowFailures / health.windowRequests >= share
     )
   }
 
   #eject(endpoint: Endpoint, reason: string): void {
     const { ejectFor, maxEjectFor, maxEjected } = this.#options
     const { endpoints } = this.#owner
+    // Requests that outlive their endpoint, or their upstream, end here as well.
+    if (this.#closed || !endpoints.includes(endpoint)) return
     const ejected = endpoints.filter(other => other.health.ejectedUntil !== 0).length
-    if (ejected >= Math.max(1, Math.floor(maxEjected * endpoints.length))) return
+    if (ejected > 0 && (ejected + 1) / endpoints.length > maxEjected) return
     const { health } = endpoint
     const now = this.#wheel.time()
     // Time without an ejection is forgiveness: one is forgotten for each `ejectFor` that went well.
@@ -101,6 +104,7 @@ export class PassiveHealth {
   }
 
   close(): void {
+    this.#closed = true
     for (const timer of this.#timers.values()) timer.remove()
     this.#timers.clear()
   }

@@ -14,15 +14,18 @@ import { ROOT } from '../../../support/root.ts'
 class Bench {
   now = 1000
   readonly wheel = new Wheel(() => this.now)
-  readonly endpoints: readonly Endpoint[]
+  endpoints: readonly Endpoint[]
   readonly health: PassiveHealth
   readonly events: string[] = []
 
   constructor(count: number, options: Record<string, unknown> = {}) {
     this.endpoints = endpoints(new Array(count).fill(1))
     const checked = healthOptions.parse({ passive: options }).passive as PassiveOptions
+    const list = () => this.endpoints
     const owner = {
-      endpoints: this.endpoints,
+      get endpoints() {
+        return list()
+      },
       ejected: (endpoint: Endpoint) => void this.events.push(`out ${endpoint.host}`),
       returned: (endpoint: Endpoint) => void this.events.push(`in ${endpoint.host}`),
     }
@@ -117,6 +120,24 @@ t.test('never more than maxEjected, but one always', async t => {
   }
 })
 
+t.test('shares are exact where they come to whole numbers', async t => {
+  for (const [percent, of] of [
+    [29, 100],
+    [57, 100],
+    [58, 50],
+  ] as const) {
+    const bound = new Bench(of, { maxEjected: `${percent}%`, consecutiveFailures: 1 })
+    for (let i = 0; i < of; i++) bound.fail(i)
+    t.equal(bound.events.length, (percent * of) / 100, `${percent}% of ${of}`)
+    bound.close()
+  }
+  const share = new Bench(1, { failureShare: '7%', minRequests: 100, consecutiveFailures: 1000 })
+  share.ok(0, 93)
+  share.fail(0, 7)
+  t.ok(share.out(0), '7 of 100 are 7%')
+  share.close()
+})
+
 t.test('one that was spared for the bound goes out when there is room and it fails again', async t => {
   const bench = new Bench(2, { maxEjected: '50%', ejectFor: '10s' })
   bench.fail(0, 5)
@@ -171,6 +192,18 @@ t.test('a thousand endpoints that flap leave no timer behind', async t => {
   for (const endpoint of bench.endpoints) bench.health.forget(endpoint)
   t.equal(bench.wheel.size, 0)
   bench.close()
+})
+
+t.test('requests that outlive their endpoint or their upstream eject nobody', async t => {
+  const bench = new Bench(2, { consecutiveFailures: 1 })
+  const [gone, left] = bench.endpoints as [Endpoint, Endpoint]
+  bench.endpoints = [left]
+  bench.health.forget(gone)
+  bench.health.ended(gone, true)
+  bench.close()
+  bench.health.ended(left, true)
+  t.same(bench.events, [])
+  t.equal(bench.wheel.size, 0)
 })
 
 t.test('law: the bound holds whatever comes, and everybody comes back', async () => {
