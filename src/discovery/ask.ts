@@ -40,7 +40,8 @@ export interface Question {
 export interface Answer {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly text: string
+  /** Its body, parsed as JSON. */
+  readonly value: unknown
 }
 
 /** TLS towards a registry: PEM texts. */
@@ -64,25 +65,24 @@ export class HttpRegistry {
     this.#tls = tls
   }
 
-  /** Ask and read the whole answer. Rejects with AnswerError for any status but 2xx and for more than MAX_ANSWER bytes. */
+  /**
+   * Ask and read the whole answer. Rejects with AnswerError for any status but 2xx, for more than MAX_ANSWER bytes and for
+   * what is no JSON.
+   */
   async ask(question: Question): Promise<Answer> {
-    const response = await this.#send(question)
-    const chunks: Buffer[] = []
-    let length = 0
-    for await (const chunk of response.body) {
-      length += (chunk as Buffer).length
-      if (length > MAX_ANSWER) {
-        response.body.destroy()
-        throw new AnswerError(`the answer is larger than ${MAX_ANSWER / 1024 / 1024} MiB`)
-      }
-      chunks.push(chunk as Buffer)
+    const at = this.#at
+    try {
+      const { statusCode, headers, body } = await this.#send(question, at)
+      return { status: statusCode, headers, value: parseJson(await textOf(body)) }
+    } catch (error) {
+      this.#passOver(at, error)
+      throw error
     }
-    return { status: response.statusCode, headers: response.headers, text: Buffer.concat(chunks).toString('utf8') }
   }
 
-  /** Ask and parse the answer as JSON. */
+  /** As `ask`, the body alone. */
   async askJson(question: Question): Promise<unknown> {
-    return parseJson((await this.ask(question)).text)
+    return (await this.ask(question)).value
   }
 
   /**
@@ -90,7 +90,11 @@ export class HttpRegistry {
    * closes the connection. Rejects like `ask`, and for a line of more than MAX_LINE characters.
    */
   async *lines(question: Question): AsyncGenerator<string, void, undefined> {
-    const response = await this.#send(question)
+    const at = this.#at
+    const response = await this.#send(question, at).catch(error => {
+      this.#passOver(at, error)
+      throw error
+    })
     const decoder = new TextDecoder()
     // Of the line under way: what came before is not looked at again, however small the pieces.
     let pieces: string[] = []
@@ -144,7 +148,9 @@ export class HttpRegistry {
     }
   }
 
-  async #send({ method = 'GET', path, headers, body, form, signal }: Question): Promise<Dispatcher.ResponseData> {
+  /** At the address with the number `at`. */
+  async #send(question: Question, at: number): Promise<Dispatcher.ResponseData> {
+    const { method = 'GET', path, headers, body, form, signal } = question
     // Loaded on need: who lists their endpoints does not pay for it.
     const { Agent, request } = await import('undici')
     const { ca, cert, key, verify = true } = this.#tls
@@ -154,40 +160,54 @@ export class HttpRegistry {
       bodyTimeout: 0,
       connect: { rejectUnauthorized: verify, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) },
     })
-    const address = this.#addresses[this.#at % this.#addresses.length]!
+    const address = this.#addresses[at % this.#addresses.length]!
     const url = new URL(address.href.replace(/\/$/, '') + path)
     const basic = credentials(url)
-    try {
-      const response = await request(url, {
-        dispatcher: this.#agent,
-        method,
-        signal,
-        headers: {
-          accept: 'application/json',
-          ...(basic !== null && { authorization: basic }),
-          ...(body !== undefined && { 'content-type': 'application/json' }),
-          ...(form !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
-          ...headers,
-        },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-        ...(form !== undefined && { body: form }),
-      })
-      if (response.statusCode >= 200 && response.statusCode < 300) return response
-      // Destroying tells of an error; without a listener it would end the process.
-      response.body.on('error', () => {}).destroy()
-      throw new AnswerError(`answered ${response.statusCode}`, response.statusCode)
-    } catch (error) {
-      // Another of several servers may know better; the next question goes there.
-      const status = error instanceof AnswerError ? error.status : 0
-      if (status === 0 || status >= 500) this.#at++
-      throw error
-    }
+    const response = await request(url, {
+      dispatcher: this.#agent,
+      method,
+      signal,
+      headers: {
+        accept: 'application/json',
+        ...(basic !== null && { authorization: basic }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(form !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(form !== undefined && { body: form }),
+    })
+    if (response.statusCode >= 200 && response.statusCode < 300) return response
+    // Destroying tells of an error; without a listener it would end the process.
+    response.body.on('error', () => {}).destroy()
+    throw new AnswerError(`answered ${response.statusCode}`, response.statusCode)
+  }
+
+  /** Another of several servers may know better: the next question goes there, however many failed at this one. */
+  #passOver(at: number, error: unknown): void {
+    const status = error instanceof AnswerError ? error.status : 0
+    if ((status === 0 || status >= 500) && this.#at === at) this.#at++
   }
 
   close(): void {
     void this.#agent?.destroy()
     this.#agent = null
   }
+}
+
+/** Throws AnswerError past MAX_ANSWER bytes. */
+async function textOf(body: Dispatcher.ResponseData['body']): Promise<string> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of body) {
+    length += (chunk as Buffer).length
+    if (length > MAX_ANSWER) {
+      body.destroy()
+      throw new AnswerError(`the answer is larger than ${MAX_ANSWER / 1024 / 1024} MiB`)
+    }
+    chunks.push(chunk as Buffer)
+  }
+  return Buffer.concat(chunks).toString('utf8')
 }
 
 /** The Authorization field for credentials in an address, which are taken out of it. */

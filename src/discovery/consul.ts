@@ -1,6 +1,6 @@
 // Consul: the healthy instances of a service, by blocking queries.
 import { z } from 'zod'
-import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry, parseJson } from './ask.ts'
+import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
 import { readTls, registryAddress, registryTls } from './http-options.ts'
 import {
@@ -86,7 +86,7 @@ class Consul implements DiscoveryProvider {
     const path = `/v1/health/service/${encodeURIComponent(service)}?${query}`
     const headers = token === undefined ? {} : { 'x-consul-token': token }
     const answer = await this.#http.ask({ path, headers, signal })
-    const { instances, leftOut } = parseConsul(parseJson(answer.text))
+    const { instances, leftOut } = parseConsul(answer.value)
     this.#leftOut.tell(service, leftOut)
     const next = nextIndex(answer.headers['x-consul-index'], cursor)
     // Backwards: what came is good, and the next question must not wait for the old index.

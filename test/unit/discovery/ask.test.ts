@@ -7,15 +7,20 @@ import { HttpRegistry } from '../../../src/discovery/ask.ts'
 
 const signal = new AbortController().signal
 
-async function registry(t: Test, answer: RequestListener): Promise<HttpRegistry> {
-  const server = createServer(answer)
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const made = new HttpRegistry([`http://127.0.0.1:${(server.address() as AddressInfo).port}`])
-  t.teardown(() => {
-    made.close()
-    server.closeAllConnections()
-    server.close()
-  })
+/** A registry with a server for each of the answers. */
+async function registry(t: Test, ...answers: RequestListener[]): Promise<HttpRegistry> {
+  const addresses: string[] = []
+  for (const answer of answers) {
+    const server = createServer(answer)
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    addresses.push(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    t.teardown(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+  }
+  const made = new HttpRegistry(addresses)
+  t.teardown(() => made.close())
   return made
 }
 
@@ -68,4 +73,23 @@ t.test('a line without an end is given up', async t => {
     more()
   })
   await t.rejects(linesOf(asked), { name: 'AnswerError', message: 'a line of the answer is longer than 4 MiB' })
+})
+
+t.test('one of two servers is passed over however it fails, and however many ask it at a time', async t => {
+  const faults: Record<string, RequestListener> = {
+    'a reset': request => request.socket.destroy(),
+    'status 500': (_request, response) => response.writeHead(500).end(),
+    'no JSON': (_request, response) => response.end('<!doctype html>'),
+    'half an answer': (_request, response) => {
+      response.write('{"a":')
+      setTimeout(() => response.destroy(), 20)
+    },
+    'an answer without an end': (_request, response) => void response.write('{"a":'),
+  }
+  for (const [name, fault] of Object.entries(faults)) {
+    const asked = await registry(t, fault, (_request, response) => response.end('{}'))
+    const ask = () => asked.askJson({ path: '/', signal: AbortSignal.timeout(300) })
+    for (const { status } of await Promise.allSettled([ask(), ask()])) t.equal(status, 'rejected', name)
+    t.same(await Promise.all([ask(), ask()]), [{}, {}], name)
+  }
 })
