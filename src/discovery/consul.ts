@@ -32,7 +32,7 @@ export function parseConsul(answer: unknown): Reading {
     // A service without an address of its own is at that of its node.
     const host = typeof Address === 'string' && Address !== '' ? Address : asMap(Node)['Address']
     if (typeof host !== 'string' || host === '') leftOut.push(`${String(ID)} has no address`)
-    else if (!isPort(Port)) leftOut.push(`${String(ID)} has no port between 1 and 65535`)
+    else if (Port !== 0 && !isPort(Port)) leftOut.push(`${String(ID)} has no port between 0 and 65535`)
     else {
       const passing = asMap(Weights)['Passing']
       const weight = typeof passing === 'number' && passing >= 0 ? passing : 1

@@ -34,14 +34,16 @@ t.test('consul: addresses, weights, tags and meta', async t => {
     { Node: { Address: '10.9.9.9' }, Service: { ID: 'x', Address: '', Port: 81, Tags: null, Meta: null } },
     { Node: {}, Service: { ID: 'no-address', Port: 82 } },
     { Service: { ID: 'no-port', Address: '10.0.0.2', Port: 0 } },
+    { Service: { ID: 'bad-port', Address: '10.0.0.2', Port: 65_536 } },
     { Service: { Address: '10.0.0.3', Port: 83, Tags: ['__proto__=x', '=y', 7], Weights: { Passing: -1 } } },
   ])
   t.same(instances, [
     { host: '10.0.0.1', port: 80, weight: 5, labels: { primary: 'true', zone: 'b', version: 'v1' } },
     { host: '10.9.9.9', port: 81, weight: 1, labels: {} },
+    { host: '10.0.0.2', port: 0, weight: 1, labels: {} },
     { host: '10.0.0.3', port: 83, weight: 1, labels: { '=y': 'true' } },
   ])
-  t.match(leftOut, [/no-address has no address/, /no-port has no port/])
+  t.match(leftOut, [/no-address has no address/, /bad-port has no port/])
   t.throws(() => parseConsul(new Array(100_001).fill(null)), { message: /a list of more than 100000 entries/ })
 })
 
