@@ -61,7 +61,7 @@ export const document = z.strictObject({
   discovery: z
     .record(z.string(), discoveryOptions, { error: 'a map of name to registry is due' })
     .default({})
-    .describe('Registries to ask for endpoints. This version has no kind of them yet.'),
+    .describe('Registries to ask for endpoints, by name.'),
   upstreams: z
     .record(upstreamName, upstreamOptions, { error: 'a map of name to upstream is due' })
     .default({})
