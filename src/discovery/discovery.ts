@@ -4,7 +4,7 @@ import type { Log } from '../log.ts'
 import { discoveryGauges } from '../metrics.ts'
 import type { DiscoveryOptions } from './options.ts'
 import { Poller } from './poller.ts'
-import type { DiscoveryProvider } from './provider.ts'
+import type { DiscoveryProvider, Instance } from './provider.ts'
 import { providers } from './providers.ts'
 import { StateFile } from './state.ts'
 
@@ -62,17 +62,23 @@ export class Registry {
     return new Registry(name, options, provider, context)
   }
 
+  /** What is in use of a service; null where nothing is known of it. */
+  inUse(service: string): readonly Instance[] | null {
+    return this.#pollers.get(service)?.inUse ?? null
+  }
+
   /**
-   * The poller for a service, begun when nobody has asked for it yet. Whoever takes it subscribes before the next
-   * `sweep`.
+   * The poller for a service, begun when nobody has asked for it yet; then `before` is what is used on until this
+   * registry answers. Whoever takes it subscribes before the next `sweep`.
    */
-  watch(service: string): Poller {
+  watch(service: string, before: readonly Instance[] | null = null): Poller {
     let poller = this.#pollers.get(service)
     if (poller === undefined) {
       const { stateDir, baseDir, log } = this.#context
       const state = stateDir === null ? null : new StateFile(resolve(baseDir, stateDir), this.name, service)
       const { name: registry } = this
-      poller = new Poller({ registry, service, provider: this.#provider, options: this.#options, state, log })
+      const parts = { registry, service, provider: this.#provider, options: this.#options, state, before, log }
+      poller = new Poller(parts)
       this.#pollers.set(service, poller)
       poller.start()
     }

@@ -27,6 +27,8 @@ export interface PollerParts {
   readonly provider: DiscoveryProvider
   readonly options: PollerOptions
   readonly state: StateFile | null
+  /** What was in use of the service when the registry was asked with other options. */
+  readonly before?: readonly Instance[] | null
   readonly log: Log
   readonly pace?: Pace
 }
@@ -40,14 +42,14 @@ const NAMED = 5
 export class Poller {
   readonly registry: string
   readonly service: string
-  /** What the instances come from, until the registry answers. */
+  /** The instances are from an earlier run, or were told under other options: until the registry answers. */
   fromState = false
   /** What is wrong with the registry; null while it answers. */
   failure: string | null = null
   /** Resolves after the first answer, or once it is clear that there is none for now. */
   readonly ready: Promise<void>
   #becomeReady!: () => void
-  readonly #parts: PollerParts
+  readonly #parts: Omit<PollerParts, 'before'>
   readonly #pace: Pace
   readonly #service: Service
   readonly #stop = new AbortController()
@@ -55,16 +57,20 @@ export class Poller {
   #answeredAt = Number.NaN
   #failures = 0
   #leftOut = ''
+  /** Until it is used, or the registry answers. */
+  #before: readonly Instance[] | null
   #recalled = false
   #stateFails = false
 
   constructor(parts: PollerParts) {
-    const { registry, service, options, log, pace = realPace } = parts
+    const { before = null, ...rest } = parts
+    const { registry, service, options, log, pace = realPace } = rest
     const { signal } = this.#stop
     this.registry = registry
     this.service = service
-    this.#parts = parts
+    this.#parts = rest
     this.#pace = pace
+    this.#before = before
     this.#service = new Service({ registry, service, options, log, pace, signal, changed: () => this.#keep() })
     this.ready = new Promise(resolve => {
       this.#becomeReady = resolve
@@ -76,9 +82,14 @@ export class Poller {
     return this.#pace.now() - this.#answeredAt
   }
 
-  /** True once a registry has answered, or the state of an earlier run was found. */
+  /** True once a registry has answered, or something is known of before. */
   get known(): boolean {
     return this.#service.known
+  }
+
+  /** All instances in use; null where nothing is known. */
+  get inUse(): readonly Instance[] | null {
+    return this.known ? this.#service.inUse.map(({ instance }) => instance) : null
   }
 
   /** How many instances the registry told of that may be used. */
@@ -177,6 +188,7 @@ export class Poller {
       this.failure = null
     }
     this.fromState = false
+    this.#before = null
     const first = !this.known
     const changed = this.#service.take(told)
     if (first || changed) this.#keep()
@@ -215,24 +227,29 @@ export class Poller {
     if (!this.known) await this.#recall()
   }
 
-  /** A start without the registry, or with an empty one: begin with what an earlier run knew. */
+  /** A beginning without the registry, or with an empty one: begin with what was known before a reload, or a start. */
   async #recall(): Promise<void> {
     const { registry, service, state, log } = this.#parts
-    if (state === null || this.#recalled) return
+    if (this.#recalled) return
     this.#recalled = true
+    const before = this.#before
+    this.#before = null
     try {
-      const found = await state.read()
+      const found = before ?? (await state?.read()) ?? null
       if (found === null) return
       const instances = this.#checked(found)
       this.fromState = true
       this.#service.take(instances)
-      log.warn('discovery begins with what was known before the start', {
+      const when = before === null ? 'start' : 'reload'
+      log.warn(`discovery begins with what was known before the ${when}`, {
         registry,
         service,
         instances: instances.length,
       })
+      // The folder may be another one than it was written to.
+      if (before !== null) this.#keep()
     } catch (error) {
-      const fields = { registry, service, file: state.path, error: text(error) }
+      const fields = { registry, service, ...(before === null && { file: state?.path }), error: text(error) }
       log.warn('the kept state of discovery cannot be used', fields)
     }
   }
@@ -241,7 +258,7 @@ export class Poller {
   #keep(): void {
     const { state, log } = this.#parts
     if (state === null) return
-    state.write(this.#service.inUse.map(({ instance }) => instance)).then(
+    state.write(this.inUse!).then(
       () => {
         this.#stateFails = false
       },

@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Config } from '../config/document.ts'
 import { hint } from '../config/fault.ts'
 import { Registry } from '../discovery/discovery.ts'
+import type { Poller } from '../discovery/poller.ts'
 import { compileCondition, compileKey } from '../exchange/attribute.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { Slot } from '../exchange/slot.ts'
@@ -30,7 +31,7 @@ import type { CounterStore } from '../store/store.ts'
 import { BALANCERS } from '../upstream/balance/algorithms.ts'
 import type { MakeBalancer } from '../upstream/balance/balancer.ts'
 import { contained } from '../upstream/balance/user.ts'
-import { isUserBalancer } from '../upstream/options.ts'
+import { isUserBalancer, type UpstreamOptions } from '../upstream/options.ts'
 import { CertificateError } from '../upstream/transport/certificates.ts'
 import { Upstream } from '../upstream/upstream.ts'
 import { fingerprint, type PluginSite, type RegistrySite, type StoreSite, sameUpstream, siteKey } from './carry.ts'
@@ -182,8 +183,7 @@ class Compiler {
     for (const [name, options] of Object.entries(this.#config.upstreams)) {
       const { discover, balance, hashOn } = options
       const before = this.#previous?.upstreams.get(name)
-      const poller =
-        discover === undefined ? null : this.#registries.get(discover.from)!.registry.watch(discover.service)
+      const poller = discover === undefined ? null : this.#watch(discover)
       if (balance === 'ring-hash' || (hashOn !== undefined && isUserBalancer(balance)))
         this.#hashKeys.set(name, compileKey(hashOn ?? 'client.ip'))
       const makeBalancer = await this.#balancer(name, balance)
@@ -207,6 +207,13 @@ class Compiler {
     }
     // A service that is asked for the first time: its endpoints first, then the requests.
     await Promise.all(Array.from(this.#upstreams.values(), upstream => upstream.poller?.ready))
+  }
+
+  /** A registry under other options may not answer: what it told before is better than nothing then. */
+  #watch({ from, service }: NonNullable<UpstreamOptions['discover']>): Poller {
+    const { registry } = this.#registries.get(from)!
+    const before = this.#previous?.registries.get(from)?.registry
+    return registry.watch(service, before === registry ? null : before?.inUse(service))
   }
 
   async #balancer(upstream: string, name: string): Promise<MakeBalancer> {

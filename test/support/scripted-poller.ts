@@ -55,6 +55,7 @@ export function bench(
   options: Partial<PollerOptions> = {},
   state: StateFile | null = null,
   wanted: Wanted = { labels: {} },
+  before: readonly Instance[] | null = null,
 ): Bench {
   const script = new Script()
   const pace = new FakePace()
@@ -65,7 +66,7 @@ export function bench(
       void lines.push(`${level} ${message} ${JSON.stringify(fields)}`)
   const log: Log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
   const parts = { registry: 'r', service: 's', provider: script, options: { ...OPTIONS, ...options }, state, log, pace }
-  const poller = new Poller(parts)
+  const poller = new Poller({ ...parts, before })
   t.teardown(() => poller.close())
   const { view } = poller.subscribe(wanted, () => {})
   return { script, pace, poller, view, lines }

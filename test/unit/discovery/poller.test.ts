@@ -295,6 +295,39 @@ t.test('a start with an empty registry: what was known counts as lost', async t 
   }
 })
 
+t.test('what was told under other options is used until the registry answers, and not after', async t => {
+  const before = [instance(1), instance(2)]
+  const down = bench(t, {}, null, { labels: {} }, before)
+  down.script.answer = () => Promise.reject(new Error('no registry'))
+  down.poller.start()
+  await down.poller.ready
+  t.same(ports(down.view), [1, 2])
+  t.ok(down.poller.known && down.poller.fromState)
+  t.same(down.poller.inUse, before)
+  // A registry that was empty, such as another one where nobody has registered yet.
+  const empty = bench(t, { holdFor: 60_000 }, null, { labels: {} }, before)
+  empty.poller.start()
+  await empty.poller.ready
+  t.same(ports(empty.view), [1, 2])
+  t.equal(empty.poller.held, 2)
+  await empty.pace.pass(60_000)
+  t.same(ports(empty.view), [])
+  for (const [options, told] of [
+    [{}, [instance(3)]],
+    [{ onEmpty: 'drop' }, []],
+  ] as const) {
+    const answers = bench(t, options, null, { labels: {} }, before)
+    answers.script.tell(told)
+    answers.poller.start()
+    await answers.poller.ready
+    t.same(
+      ports(answers.view),
+      told.map(({ port }) => port),
+      'what it says counts',
+    )
+  }
+})
+
 t.test('a state that cannot be written is told once, and turns nothing', async t => {
   // The system says of every folder there that it does not exist.
   const { script, pace, poller, lines } = bench(t, {}, new StateFile('/proc/none', 'r', 's'))

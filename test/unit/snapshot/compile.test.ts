@@ -1,6 +1,7 @@
 // Compiling over several reloads: slots never clash in a plan, and what is carried over is the same object in its old slot.
 import { deepEqual, equal, ok } from 'node:assert/strict'
-import { rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { type Config, document } from '../../../src/config/document.ts'
@@ -9,7 +10,9 @@ import { definePlugin, type Plugin, type PluginDefinition, type Slot, z } from '
 import { fingerprint, type PluginSite } from '../../../src/snapshot/carry.ts'
 import { compile } from '../../../src/snapshot/compile.ts'
 import type { Snapshot } from '../../../src/snapshot/snapshot.ts'
+import type { Upstream } from '../../../src/upstream/upstream.ts'
 import { makeCertificates } from '../../support/certificates.ts'
+import { eventually } from '../../support/within.ts'
 
 /** What became of an instance. */
 interface Fate {
@@ -240,6 +243,38 @@ t.test('an upstream is the same while its options and its certificates are', asy
     path: ['upstreams', 'up', 'tls'],
     message: /a certificate file cannot be used: ENOENT/,
   })
+})
+
+t.test('a registry that does not answer when it is asked with other options: what it told goes on', async t => {
+  const folder = t.testdir({ 'services.yaml': '{ orders: ["127.0.0.1:1", "127.0.0.1:2"] }' })
+  const context = { catalog: new Catalog(definitions), log, file: join(folder, 'gateway.yaml') }
+  let last: Snapshot | null = null
+  const next = async (interval: string, more: object = {}) => {
+    const discovery = { here: { kind: 'file', path: 'services.yaml', interval } }
+    const upstreams = { up: { discover: { from: 'here', service: 'orders' } } }
+    const compiled = await compile(
+      config({ everywhere: [], routes: [] }, { discovery, upstreams, ...more }),
+      last,
+      context,
+    )
+    compiled.commit()
+    last = compiled.snapshot
+    return last.upstreams.get('up')!
+  }
+  const addresses = ({ endpoints }: Upstream) => endpoints.map(({ address }) => address)
+  const first = await next('10s')
+  t.same(addresses(first), ['127.0.0.1:1', '127.0.0.1:2'])
+  rmSync(join(folder, 'services.yaml'))
+  const second = await next('11s')
+  t.not(second.poller, first.poller)
+  t.same(addresses(second), addresses(first))
+  t.same(addresses(await next('11s', { stateDir: 'state' })), addresses(first), 'and again')
+  const kept = join(folder, 'state', 'discovery')
+  await eventually(
+    () => existsSync(kept) && readdirSync(kept).some(name => name.endsWith('.json')),
+    () => 'it is not kept in the new folder',
+  )
+  last!.registries.get('here')!.registry.close()
 })
 
 t.test('a fingerprint is the same for the same meaning, and for no other', async t => {
