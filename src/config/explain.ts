@@ -45,7 +45,7 @@ export function explain(
   function one(issue: Issue, before: Path): void {
     const path: Path = [...before, ...(issue.path as Path)]
     if (issue.code === 'unrecognized_keys') {
-      const known = knownKeys(schema, path)
+      const known = knownKeys(schema, path, valueAt(input, path))
       for (const key of issue.keys) {
         const near = nearest(key, known)
         if (near !== undefined) meant.add(pathKey([...path, near]))

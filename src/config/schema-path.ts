@@ -44,8 +44,18 @@ export function definitions(schema: z.core.$ZodType): Def[] {
   return inner === undefined ? [def] : definitions(inner)
 }
 
-/** Keys that an object at `path` may have, whichever branch it is of. */
-export function knownKeys(schema: z.core.$ZodType, path: Path): string[] {
-  const here = schemasAt(schema, path).flatMap(definitions)
-  return [...new Set(here.flatMap(({ shape }) => (shape === undefined ? [] : Object.keys(shape))))]
+/** Keys that `value`, which stands at `path`, may have: in the branches whose words it has, such as its kind, else in any. */
+export function knownKeys(schema: z.core.$ZodType, path: Path, value: unknown): string[] {
+  const shapes = schemasAt(schema, path)
+    .flatMap(definitions)
+    .flatMap(({ shape }) => (shape === undefined ? [] : [shape]))
+  const given = new Map<string, unknown>(Object.entries(value ?? {}))
+  const meant = shapes.filter(shape => Object.entries(shape).every(([key, part]) => mayBe(part, given.get(key))))
+  return [...new Set((meant.length > 0 ? meant : shapes).flatMap(shape => Object.keys(shape)))]
+}
+
+/** False for another word than the literal that is due. */
+function mayBe(part: z.core.$ZodType, given: unknown): boolean {
+  const { type, values } = part._zod.def as unknown as Def
+  return type !== 'literal' || values === undefined || values.includes(given)
 }
