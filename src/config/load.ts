@@ -1,6 +1,5 @@
 // From a file to a checked configuration, or to every fault in it at once; nothing of it runs and nothing throws.
 // Over 200 lines because the outline, the plugins and the references between sections are one reading in one order.
-import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { compileKey } from '../exchange/attribute.ts'
@@ -13,7 +12,7 @@ import { conflicts } from '../route/entry.ts'
 import { routeOptions } from '../route/options.ts'
 import { MEMORY_STORE } from '../store/kinds.ts'
 import { isUserBalancer } from '../upstream/options.ts'
-import { certificateFaults } from '../upstream/transport/certificates.ts'
+import { certificateProblems } from './certificates.ts'
 import { type Config, document } from './document.ts'
 import { explain, type Problem, valueAt } from './explain.ts'
 import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
@@ -234,38 +233,6 @@ function routeConflicts(raw: Record<string, unknown>, tree: Tree): Problem[] {
       code: 'SLUICE_CONFIG_ROUTE_CONFLICT',
     }
   })
-}
-
-/** Certificates and keys that cannot be read, or are none: a connection without them would be less than was asked for. */
-function certificateProblems(raw: Record<string, unknown>, baseDir: string): Problem[] {
-  const problems: Problem[] = []
-  for (const [name, upstream] of Object.entries(isRecord(raw.upstreams) ? raw.upstreams : {})) {
-    const tls = isRecord(upstream) ? upstream.tls : undefined
-    if (!isRecord(tls)) continue
-    const fault = (option: string, message: string) => {
-      const path = ['upstreams', name, 'tls', option]
-      problems.push({ path, message: `the file ${quote(String(tls[option]))} ${message}`, code: 'SLUICE_CONFIG_FILE' })
-    }
-    const read = (option: string): string | null => {
-      const file = tls[option]
-      if (typeof file !== 'string' || file === '') return null
-      const text = textOf(resolve(baseDir, file))
-      if (text === null) fault(option, 'cannot be read')
-      return text
-    }
-    const files = { ca: read('ca'), cert: read('cert'), key: read('key') }
-    for (const { option, message } of certificateFaults(files)) fault(option, message)
-  }
-  return problems
-}
-
-/** Null for what is no file that can be read; asked first, because to open a pipe would wait for its writer. */
-function textOf(file: string): string | null {
-  try {
-    return statSync(file).isFile() ? readFileSync(file, 'utf8') : null
-  } catch {
-    return null
-  }
 }
 
 /** Every entry of every list of plugins, held to its own definition. */

@@ -1,4 +1,5 @@
 // Asking a registry over HTTP: one request with a bound on its time and on the size of its answer, or a stream of lines.
+import type { SecureContext } from 'node:tls'
 import type { Agent, Dispatcher } from 'undici'
 import { MAX_ANSWER, MAX_ENTRIES, WAIT } from './provider.ts'
 
@@ -44,12 +45,12 @@ export interface Answer {
   readonly value: unknown
 }
 
-/** TLS towards a registry: PEM texts. */
+/** TLS towards a registry. */
 export interface AskTls {
-  readonly ca?: string
-  readonly cert?: string
-  readonly key?: string
-  readonly verify?: boolean
+  /** Authorities to trust, and the certificate to show; null for the usual authorities and none. */
+  readonly context: SecureContext | null
+  /** Check the certificate of the registry. */
+  readonly verify: boolean
 }
 
 /** A registry's HTTP interface at one address, or at several that are tried in turn when one does not answer. */
@@ -60,7 +61,7 @@ export class HttpRegistry {
   #agent: Agent | null = null
 
   /** `addresses` are http or https URLs, checked before; a path in one is put before each question's. */
-  constructor(addresses: readonly string[], tls: AskTls = {}) {
+  constructor(addresses: readonly string[], tls: AskTls = { context: null, verify: true }) {
     this.#addresses = addresses.map(text => new URL(text))
     this.#tls = tls
   }
@@ -153,12 +154,12 @@ export class HttpRegistry {
     const { method = 'GET', path, headers, body, form, signal } = question
     // Loaded on need: who lists their endpoints does not pay for it.
     const { Agent, request } = await import('undici')
-    const { ca, cert, key, verify = true } = this.#tls
+    const { context, verify } = this.#tls
     this.#agent ??= new Agent({
       allowH2: false,
       headersTimeout: 0,
       bodyTimeout: 0,
-      connect: { rejectUnauthorized: verify, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) },
+      connect: { rejectUnauthorized: verify, ...(context !== null && { secureContext: context }) },
     })
     const address = this.#addresses[at % this.#addresses.length]!
     const url = new URL(address.href.replace(/\/$/, '') + path)

@@ -1,5 +1,6 @@
 // Consul: the healthy instances of a service, by blocking queries.
 import { z } from 'zod'
+import { IN_TLS } from '../http/certificates.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
 import { readTls, registryAddress, registryTls } from './http-options.ts'
@@ -102,5 +103,6 @@ class Consul implements DiscoveryProvider {
 export const consul = defineProvider({
   kind: 'consul',
   options: consulOptions,
-  create: async (options, context) => new Consul(options, await readTls(options.tls, context.baseDir), context),
+  certificates: () => IN_TLS,
+  create: (options, context) => new Consul(options, readTls(options.tls, context.baseDir), context),
 })

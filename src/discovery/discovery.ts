@@ -1,8 +1,9 @@
 // One registry under `discovery:` with a poller for each service that some upstream asks it for.
 import { resolve } from 'node:path'
+import { pathsAt, readCertificates } from '../http/certificates.ts'
 import type { Log } from '../log.ts'
 import { discoveryGauges } from '../metrics.ts'
-import type { DiscoveryOptions } from './options.ts'
+import { certificatePlaces, type DiscoveryOptions } from './options.ts'
 import { Poller } from './poller.ts'
 import type { DiscoveryProvider, Instance } from './provider.ts'
 import { providers } from './providers.ts'
@@ -24,15 +25,24 @@ export class Registry {
   readonly #options: DiscoveryOptions
   readonly #provider: DiscoveryProvider
   readonly #context: RegistryContext
+  /** As JSON, of when it was opened. */
+  readonly #certificates: string
   readonly #pollers = new Map<string, Poller>()
   readonly #forget: () => void
 
-  private constructor(name: string, options: DiscoveryOptions, provider: DiscoveryProvider, context: RegistryContext) {
+  private constructor(
+    name: string,
+    options: DiscoveryOptions,
+    provider: DiscoveryProvider,
+    context: RegistryContext,
+    certificates: string,
+  ) {
     this.name = name
     this.kind = options.kind
     this.#options = options
     this.#provider = provider
     this.#context = context
+    this.#certificates = certificates
     this.#forget = discoveryGauges(() =>
       Array.from(this.#pollers.values(), poller => ({
         registry: name,
@@ -44,7 +54,10 @@ export class Registry {
     )
   }
 
-  /** Rejects when the provider cannot be made, such as for want of an optional package. */
+  /**
+   * Rejects when the provider cannot be made, such as for want of an optional package or for certificate files that cannot
+   * be used (CertificateError).
+   */
   static async open(name: string, options: DiscoveryOptions, context: RegistryContext): Promise<Registry> {
     const definition = providers.find(({ kind }) => kind === options.kind)
     if (definition === undefined) throw new Error(`there is no kind of registry named ${options.kind}`)
@@ -58,8 +71,14 @@ export class Registry {
       kind: _g,
       ...own
     } = options
+    const certificates = certificatesOf(options, context.baseDir)
     const provider = await definition.create(own, { name, baseDir: context.baseDir, log: context.log })
-    return new Registry(name, options, provider, context)
+    return new Registry(name, options, provider, context, certificates)
+  }
+
+  /** False when a certificate file was renewed since it was opened. Throws when one can no longer be read. */
+  certificatesCurrent(): boolean {
+    return certificatesOf(this.#options, this.#context.baseDir) === this.#certificates
   }
 
   /** What is in use of a service; null where nothing is known of it. */
@@ -100,4 +119,10 @@ export class Registry {
     this.#pollers.clear()
     this.#provider.close?.()
   }
+}
+
+/** What stands in the files that the options name, as JSON. */
+function certificatesOf(options: DiscoveryOptions, baseDir: string): string {
+  const paths = pathsAt(options, certificatePlaces(options))
+  return JSON.stringify(readCertificates(paths, path => resolve(baseDir, path)))
 }

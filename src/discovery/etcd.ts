@@ -1,5 +1,6 @@
 // etcd: the keys under a prefix over the v3 JSON gateway, with a streaming watch that says when to read them again.
 import { z } from 'zod'
+import { IN_TLS } from '../http/certificates.ts'
 import { whereSound } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
@@ -212,5 +213,6 @@ function isRefusal(error: unknown): error is AnswerError {
 export const etcd = defineProvider({
   kind: 'etcd',
   options: etcdOptions,
-  create: async (options, context) => new Etcd(options, await readTls(options.tls, context.baseDir), context),
+  certificates: () => IN_TLS,
+  create: (options, context) => new Etcd(options, readTls(options.tls, context.baseDir), context),
 })

@@ -1,5 +1,6 @@
 // Eureka: the instances of an application that are up; the delta of the registry says whether asking anew is worth it.
 import { z } from 'zod'
+import { IN_TLS } from '../http/certificates.ts'
 import { AnswerError, type AskTls, asLabels, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading } from './entry.ts'
 import { readTls, registryAddress, registryTls } from './http-options.ts'
@@ -134,5 +135,6 @@ class Eureka implements DiscoveryProvider {
 export const eureka = defineProvider({
   kind: 'eureka',
   options: eurekaOptions,
-  create: async (options, context) => new Eureka(options, await readTls(options.tls, context.baseDir), context),
+  certificates: () => IN_TLS,
+  create: (options, context) => new Eureka(options, readTls(options.tls, context.baseDir), context),
 })

@@ -1,7 +1,7 @@
 // Options that registries over HTTP have in common: addresses and TLS.
-import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { type CertificatePaths, readCertificates, secureContext } from '../http/certificates.ts'
 import { whereSound } from '../units.ts'
 import type { AskTls } from './ask.ts'
 
@@ -45,12 +45,10 @@ export const registryTls = z
   .optional()
   .describe('TLS towards the registry, for https addresses.')
 
-/** The contents of the files that `tls` names. Rejects when one cannot be read. */
-export async function readTls(tls: z.output<typeof registryTls>, baseDir: string): Promise<AskTls> {
-  const read: { -readonly [Key in keyof AskTls]: AskTls[Key] } = { verify: tls?.verify ?? true }
-  for (const part of ['ca', 'cert', 'key'] as const) {
-    const file = tls?.[part]
-    if (file !== undefined) read[part] = await readFile(resolve(baseDir, file), 'utf8')
-  }
-  return read
+/** TLS towards a registry. Throws where a file cannot be read, or cannot be used (CertificateError). */
+export function readTls(tls: (CertificatePaths & { readonly verify?: boolean }) | undefined, baseDir: string): AskTls {
+  const verify = tls?.verify ?? true
+  const files = readCertificates(tls ?? {}, path => resolve(baseDir, path))
+  const none = files.ca === null && files.cert === null && files.key === null
+  return { context: none ? null : secureContext(files), verify }
 }

@@ -2,19 +2,18 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { z } from 'zod'
-import { AnswerError, asList, asMap, HttpRegistry } from './ask.ts'
+import { AnswerError, type AskTls, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
-import { registryAddress } from './http-options.ts'
+import { readTls, registryAddress } from './http-options.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
+const ADDRESS = 'https://kubernetes.default.svc'
 const file = z.string().min(1)
 
 /** Options of `kind: kubernetes`. */
 export const kubernetesOptions = z.strictObject({
-  address: registryAddress('https://kubernetes.default.svc')
-    .prefault('https://kubernetes.default.svc')
-    .describe('URL of the API server.'),
+  address: registryAddress(ADDRESS).prefault(ADDRESS).describe('URL of the API server.'),
   namespace: z
     .string()
     .min(1)
@@ -91,10 +90,10 @@ class Kubernetes implements DiscoveryProvider {
   readonly #baseDir: string
   readonly #leftOut: LeftOut
 
-  constructor(options: z.output<typeof kubernetesOptions>, ca: string | null, { name, log, baseDir }: ProviderContext) {
+  constructor(options: z.output<typeof kubernetesOptions>, tls: AskTls, { name, log, baseDir }: ProviderContext) {
     this.#options = options
     this.#baseDir = baseDir
-    this.#http = new HttpRegistry(options.address, ca === null ? {} : { ca })
+    this.#http = new HttpRegistry(options.address, tls)
     this.#leftOut = new LeftOut(name, log)
   }
 
@@ -145,13 +144,18 @@ class Kubernetes implements DiscoveryProvider {
   }
 }
 
+/** True where any address is one of https; so is the default. */
+function isSecure(address: unknown): boolean {
+  return [address ?? ADDRESS].flat().some(text => typeof text === 'string' && /^https:/i.test(text))
+}
+
 /** The definition of `kind: kubernetes`. */
 export const kubernetes = defineProvider({
   kind: 'kubernetes',
   options: kubernetesOptions,
-  async create(options, context) {
-    const https = options.address.some(text => text.startsWith('https:'))
-    const ca = https ? await readFile(resolve(context.baseDir, options.caFile), 'utf8') : null
-    return new Kubernetes(options, ca, context)
+  certificates: options => (isSecure(options['address']) ? { ca: ['caFile'] } : {}),
+  create(options, context) {
+    const tls = isSecure(options.address) ? { ca: options.caFile } : {}
+    return new Kubernetes(options, readTls(tls, context.baseDir), context)
   },
 })

@@ -1,5 +1,6 @@
 // Nacos: the instances of a service by its open API, version 1.
 import { z } from 'zod'
+import { IN_TLS } from '../http/certificates.ts'
 import { whereSound } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
@@ -108,5 +109,6 @@ class Nacos implements DiscoveryProvider {
 export const nacos = defineProvider({
   kind: 'nacos',
   options: nacosOptions,
-  create: async (options, context) => new Nacos(options, await readTls(options.tls, context.baseDir), context),
+  certificates: () => IN_TLS,
+  create: (options, context) => new Nacos(options, readTls(options.tls, context.baseDir), context),
 })

@@ -1,6 +1,8 @@
 // The options of a registry under `discovery:`: those of its kind, and those that every kind has.
 import { z } from 'zod'
+import type { CertificatePlaces } from '../http/certificates.ts'
 import { duration } from '../units.ts'
+import { asMap } from './ask.ts'
 import { MAX_ENTRIES } from './provider.ts'
 import { providers } from './providers.ts'
 
@@ -42,3 +44,9 @@ export const discoveryOptions = z.discriminatedUnion(
   kinds as unknown as [z.core.$ZodTypeDiscriminable, ...z.core.$ZodTypeDiscriminable[]],
   { error: issue => (issue.code === 'invalid_union' ? `the kind of a registry is one of ${names}` : undefined) },
 ) as unknown as z.ZodType<DiscoveryOptions>
+
+/** Where the options of one registry name certificate files: checked options, or what stands in the file. */
+export function certificatePlaces(options: unknown): CertificatePlaces {
+  const given = asMap(options)
+  return providers.find(({ kind }) => kind === given['kind'])?.certificates?.(given) ?? {}
+}

@@ -1,5 +1,6 @@
 // What a provider is: it asks one kind of registry for the instances of a service, and keeps nothing else.
 import type { z } from 'zod'
+import type { CertificatePlaces } from '../http/certificates.ts'
 import type { Log } from '../log.ts'
 
 /** One instance of a service as a registry tells it, before an upstream picks those it wants. */
@@ -64,6 +65,8 @@ export interface ProviderDefinition {
   readonly kind: string
   /** Options beside `kind` and those that every kind has (interval, timeout, onEmpty, holdFor, maxInstances, linkLocal). */
   readonly options: z.ZodObject
+  /** Where its options name certificate files, for those kinds that have any; asked of options that may be faulty, too. */
+  certificates?(options: Readonly<Record<string, unknown>>): CertificatePlaces
   /** May reject: what is missing (such as an optional package) is a fault at load. */
   create(options: unknown, context: ProviderContext): DiscoveryProvider | Promise<DiscoveryProvider>
 }
@@ -72,6 +75,7 @@ export interface ProviderDefinition {
 export function defineProvider<Shape extends z.ZodObject>(definition: {
   readonly kind: string
   readonly options: Shape
+  certificates?(options: Readonly<Record<string, unknown>>): CertificatePlaces
   create(options: z.output<Shape>, context: ProviderContext): DiscoveryProvider | Promise<DiscoveryProvider>
 }): ProviderDefinition {
   return definition as ProviderDefinition

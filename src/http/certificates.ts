@@ -1,14 +1,43 @@
-// The certificate files of an upstream: held to be what they should be, and made into what its connections share.
+// Certificate files: read, held to be what they should be, and made into what connections are secured with.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { createSecureContext, type SecureContext } from 'node:tls'
-import type { TransportTls } from './transport.ts'
 
 /** Contents of the files that `tls` names; null for what it does not name. */
 export interface CertificateFiles {
   readonly ca: string | null
   readonly cert: string | null
   readonly key: string | null
+}
+
+/** Paths of such files, as options name them. */
+export type CertificatePaths = { readonly [Part in keyof CertificateFiles]?: string | undefined }
+
+/** Where options name them, by what they are: keys, the outermost first. */
+export type CertificatePlaces = { readonly [Part in keyof CertificateFiles]?: readonly string[] }
+
+/** Where they stand in most options. */
+export const IN_TLS: CertificatePlaces = { ca: ['tls', 'ca'], cert: ['tls', 'cert'], key: ['tls', 'key'] }
+
+/** The paths at these places of options; what is no path there is left out. */
+export function pathsAt(options: unknown, places: CertificatePlaces): CertificatePaths {
+  const path = (place: readonly string[] | undefined): string | undefined => {
+    if (place === undefined) return undefined
+    let value = options
+    for (const key of place) {
+      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
+      value = (value as Record<string, unknown>)[key]
+    }
+    return typeof value === 'string' && value !== '' ? value : undefined
+  }
+  return { ca: path(places.ca), cert: path(places.cert), key: path(places.key) }
+}
+
+/** The files at these paths; `resolve` finds the file that a path means. Throws what the system says of one that cannot be read. */
+export function readCertificates(paths: CertificatePaths, resolve: (path: string) => string): CertificateFiles {
+  const read = (path: string | undefined) => (path === undefined ? null : readFileSync(resolve(path), 'utf8'))
+  return { ca: read(paths.ca), cert: read(paths.cert), key: read(paths.key) }
 }
 
 /** What is wrong with a file; goes behind its name. */
@@ -42,7 +71,7 @@ export function certificateFaults({ ca, cert, key }: CertificateFiles): Certific
   return faults
 }
 
-/** What all connections to the upstream are secured with. Throws CertificateError. */
+/** What connections are secured with that share these files. Throws CertificateError. */
 export function secureContext(files: CertificateFiles): SecureContext {
   const [fault] = certificateFaults(files)
   if (fault !== undefined) throw new CertificateError(fault)
@@ -55,8 +84,17 @@ export function secureContext(files: CertificateFiles): SecureContext {
   })
 }
 
+/** How a client secures its connections. */
+export interface ClientTls {
+  /** Authorities to trust, and the certificate to show. Made once: what is wrong with them is no request's business. */
+  readonly context: SecureContext
+  readonly verify: boolean
+  /** Name to ask for and to find in the certificate; null for the host. */
+  readonly servername: string | null
+}
+
 /** What a connection to `host` is secured with; an address has no name to ask for (RFC 6066 3). */
-export function secureTo({ context, servername, verify }: TransportTls, host: string) {
+export function secureTo({ context, servername, verify }: ClientTls, host: string) {
   return {
     servername: servername ?? (isIP(host) === 0 ? host : ''),
     rejectUnauthorized: verify,

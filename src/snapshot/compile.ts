@@ -5,10 +5,12 @@ import { setImmediate } from 'node:timers/promises'
 import type { Config } from '../config/document.ts'
 import { hint } from '../config/fault.ts'
 import { Registry } from '../discovery/discovery.ts'
+import { certificatePlaces } from '../discovery/options.ts'
 import type { Poller } from '../discovery/poller.ts'
 import { compileCondition, compileKey } from '../exchange/attribute.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { Slot } from '../exchange/slot.ts'
+import { CertificateError } from '../http/certificates.ts'
 import { CidrSet } from '../http/cidr.ts'
 import type { Log } from '../log.ts'
 import { pluginCounter } from '../metrics.ts'
@@ -32,7 +34,6 @@ import { BALANCERS } from '../upstream/balance/algorithms.ts'
 import type { MakeBalancer } from '../upstream/balance/balancer.ts'
 import { contained } from '../upstream/balance/user.ts'
 import { isUserBalancer, type UpstreamOptions } from '../upstream/options.ts'
-import { CertificateError } from '../upstream/transport/certificates.ts'
 import { Upstream } from '../upstream/upstream.ts'
 import { fingerprint, type PluginSite, type RegistrySite, type StoreSite, sameUpstream, siteKey } from './carry.ts'
 import { type SharedState, SharedStates } from './shared-state.ts'
@@ -162,17 +163,19 @@ class Compiler {
     const same = this.#previous?.config.stateDir === this.#config.stateDir
     for (const [name, options] of Object.entries(discovery)) {
       const before = same ? this.#previous?.registries.get(name) : undefined
-      if (before !== undefined && fingerprint(before.options) === fingerprint(options)) {
-        this.#registries.set(name, before)
-        continue
-      }
       try {
+        const unchanged = before !== undefined && fingerprint(before.options) === fingerprint(options)
+        if (unchanged && before.registry.certificatesCurrent()) {
+          this.#registries.set(name, before)
+          continue
+        }
         const context = { baseDir: this.#baseDir, stateDir, log: this.#context.log }
         const registry = await Registry.open(name, options, context)
         this.#registries.set(name, { registry, options })
         this.#freshRegistries.push(registry)
       } catch (error) {
-        throw new CompileError(['discovery', name], `the registry cannot be used: ${(error as Error).message}`)
+        const at = error instanceof CertificateError ? certificatePlaces(options)[error.option]! : []
+        throw new CompileError(['discovery', name, ...at], `the registry cannot be used: ${(error as Error).message}`)
       }
     }
   }

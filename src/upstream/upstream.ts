@@ -1,11 +1,11 @@
 // A named group of endpoints with its balancer, its health and its settings.
-import { readFileSync } from 'node:fs'
 import { wheel } from '../clock.ts'
 import type { Poller } from '../discovery/poller.ts'
 import type { Subscription } from '../discovery/service.ts'
 import { lookupAllowed } from '../discovery/target.ts'
 import type { View } from '../discovery/view.ts'
 import type { EndpointFacts } from '../http/address.ts'
+import { type CertificateFiles, readCertificates, secureContext } from '../http/certificates.ts'
 import type { Log } from '../log.ts'
 import type { Balancer, MakeBalancer } from './balance/balancer.ts'
 import { Endpoint } from './endpoint.ts'
@@ -14,7 +14,6 @@ import type { ActiveState } from './health/health.ts'
 import { PassiveHealth } from './health/passive.ts'
 import type { UpstreamOptions } from './options.ts'
 import { SlowStart } from './slow-start.ts'
-import { type CertificateFiles, secureContext } from './transport/certificates.ts'
 import { Http1Pool } from './transport/pool.ts'
 import type { TransportOptions } from './transport/transport.ts'
 
@@ -66,7 +65,7 @@ export class Upstream {
     this.#makeBalancer = makeBalancer
     this.#log = log
     const { scheme, connections, timeouts, health, host } = options
-    this.#certificates = scheme === 'https' ? readCertificates(options.tls, resolve) : null
+    this.#certificates = scheme === 'https' ? readCertificates(options.tls ?? {}, resolve) : null
     const tls =
       this.#certificates === null
         ? null
@@ -90,7 +89,7 @@ export class Upstream {
   /** False when a certificate file was renewed since it was read. Throws when one can no longer be read. */
   certificatesCurrent(resolve: (path: string) => string): boolean {
     if (this.#certificates === null) return true
-    return JSON.stringify(readCertificates(this.options.tls, resolve)) === JSON.stringify(this.#certificates)
+    return JSON.stringify(readCertificates(this.options.tls ?? {}, resolve)) === JSON.stringify(this.#certificates)
   }
 
   /** Take over options that differ in nothing but their endpoints. */
@@ -231,9 +230,4 @@ export class Upstream {
     this.#slowStart.close()
     for (const endpoint of this.endpoints) endpoint.pool.close()
   }
-}
-
-function readCertificates(options: UpstreamOptions['tls'], resolve: (path: string) => string): CertificateFiles {
-  const read = (path: string | undefined) => (path === undefined ? null : readFileSync(resolve(path), 'utf8'))
-  return { ca: read(options?.ca), cert: read(options?.cert), key: read(options?.key) }
 }

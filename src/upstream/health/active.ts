@@ -3,9 +3,8 @@ import { type ClientRequest, request as plainRequest } from 'node:http'
 import { type RequestOptions, request as secureRequest } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import { Timer, type Wheel } from '../../clock.ts'
+import { type ClientTls, secureTo } from '../../http/certificates.ts'
 import type { Endpoint } from '../endpoint.ts'
-import { secureTo } from '../transport/certificates.ts'
-import type { TransportTls } from '../transport/transport.ts'
 import type { ActiveState } from './health.ts'
 import { type ActiveOptions, statusRanges } from './options.ts'
 
@@ -20,7 +19,7 @@ export interface ActiveOwner {
 /** How probes reach endpoints. */
 export interface ProbeTarget {
   /** Null for http. */
-  readonly tls: TransportTls | null
+  readonly tls: ClientTls | null
   /** Host field of a probe; null for the endpoint's address. */
   readonly host: string | null
   /** Resolves host names; null as the system does. */

@@ -2,9 +2,9 @@
 import { connect as connectTcp, Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { GatewayError } from '../../errors.ts'
+import { secureTo } from '../../http/certificates.ts'
 import type { BodySource, RequestHead } from '../../http/head.ts'
 import { Http1Call } from './call.ts'
-import { secureTo } from './certificates.ts'
 import { UpstreamConnection } from './connection.ts'
 import type { Call, EndpointPool, ResponseSink, TransportOptions } from './transport.ts'
 

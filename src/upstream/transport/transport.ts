@@ -1,7 +1,7 @@
 // How a request reaches an endpoint: what a transport takes and what it calls back.
 import type { LookupFunction } from 'node:net'
-import type { SecureContext } from 'node:tls'
 import type { GatewayError } from '../../errors.ts'
+import type { ClientTls } from '../../http/certificates.ts'
 import type { BodySource, HeaderList, RequestHead, ResponseHead } from '../../http/head.ts'
 
 /**
@@ -30,19 +30,12 @@ export interface Call {
 /** What a transport needs to know of an upstream. Times in milliseconds. */
 export interface TransportOptions {
   readonly scheme: 'http' | 'https'
-  readonly tls: TransportTls | null
+  /** Null for http. */
+  readonly tls: ClientTls | null
   readonly connections: { readonly max: number; readonly pending: number; readonly idle: number }
   readonly timeouts: { readonly connect: number; readonly response: number; readonly idle: number }
   /** Resolves host names; null as the system does. */
   readonly lookup: LookupFunction | null
-}
-
-/** Certificate checks towards an https upstream. */
-export interface TransportTls {
-  /** Authorities to trust, and the certificate to show. Made once: what is wrong with them is no request's business. */
-  readonly context: SecureContext
-  readonly verify: boolean
-  readonly servername: string | null
 }
 
 /** A pool of connections to one endpoint, as everyone above the transport sees it. */

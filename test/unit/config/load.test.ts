@@ -11,6 +11,7 @@ import { deepFreeze, faultIn, loadFile, loadText } from '../../../src/config/loa
 import { providers } from '../../../src/discovery/providers.ts'
 import { Catalog } from '../../../src/pipeline/catalog.ts'
 import { definePlugin, type PluginDefinition, PluginOptionsError } from '../../../src/pipeline/plugin.ts'
+import { makeCertificates } from '../../support/certificates.ts'
 
 const limit = definePlugin({
   name: 'limit',
@@ -308,6 +309,38 @@ upstreams:
     'g.yaml:12:95 upstreams.h.health.panicBelow: must be at most 100%',
   ])
   t.equal(faults.length, 13)
+})
+
+t.test('certificate files of registries are held to be some, each told at its place', async t => {
+  const { at } = makeCertificates(t, { one: 'DNS:one.test', two: 'DNS:two.test' })
+  writeFileSync(at('empty.pem'), '')
+  const text = `listeners: [{ name: web, port: 0 }]
+discovery:
+  a: { kind: consul, tls: { ca: gone.pem } }
+  b: { kind: etcd, address: "https://127.0.0.1:1", tls: { ca: empty.pem, cert: one.pem, key: two.key } }
+  c: { kind: kubernetes, caFile: one.key }
+  d: { kind: kubernetes, address: ["http://a:1", "HTTPS://b:2"], caFile: empty.pem }
+  e: { kind: kubernetes, address: "http://127.0.0.1:8001", caFile: gone.pem }
+  f: { kind: nacos, address: "http://127.0.0.1:1", tls: { ca: 5, cert: ca.pem } }
+  g: { kind: eureka, address: "http://127.0.0.1:1", tls: { ca: ca.pem, cert: one.pem, key: one.key } }
+  h: { kind: dns, tls: { ca: gone.pem } }
+  i: { kind: __proto, tls: { ca: gone.pem } }
+`
+  const { faults } = await loadText(text, at('g.yaml'), context())
+  t.same(
+    faults.map(({ line, column, path, message, code }) => `${line}:${column} ${path}: ${message} (${code})`),
+    [
+      '3:33 discovery.a.tls.ca: the file "gone.pem" cannot be read (SLUICE_CONFIG_FILE)',
+      '4:63 discovery.b.tls.ca: the file "empty.pem" holds no certificate (SLUICE_CONFIG_FILE)',
+      '4:94 discovery.b.tls.key: the file "two.key" does not belong to the certificate (SLUICE_CONFIG_FILE)',
+      '5:34 discovery.c.caFile: the file "one.key" holds no certificate (SLUICE_CONFIG_FILE)',
+      '6:74 discovery.d.caFile: the file "empty.pem" holds no certificate (SLUICE_CONFIG_FILE)',
+      '8:57 discovery.f.tls: cert and key belong together: give both or neither (SLUICE_CONFIG_INVALID)',
+      '8:63 discovery.f.tls.ca: text is due, found a number; put it in quotes (SLUICE_CONFIG_INVALID)',
+      '10:19 discovery.h.tls: unknown key; known: type, servers, kind, interval, timeout, onEmpty, holdFor, maxInstances, linkLocal (SLUICE_CONFIG_UNKNOWN_KEY)',
+      '11:14 discovery.i.kind: the kind of a registry is one of consul, dns, etcd, eureka, file, kubernetes, nacos, zookeeper (SLUICE_CONFIG_INVALID)',
+    ],
+  )
 })
 
 t.test('faults of every kind are told in one go, in the order of the file', async t => {

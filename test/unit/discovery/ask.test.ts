@@ -1,9 +1,12 @@
 // Asking over HTTP: streams of lines in pieces of any size, and credentials in an address.
 import { createServer, type RequestListener } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { HttpRegistry } from '../../../src/discovery/ask.ts'
+import { readTls } from '../../../src/discovery/http-options.ts'
+import { makeCertificates } from '../../support/certificates.ts'
 
 const signal = new AbortController().signal
 
@@ -92,4 +95,38 @@ t.test('one of two servers is passed over however it fails, and however many ask
     for (const { status } of await Promise.allSettled([ask(), ask()])) t.equal(status, 'rejected', name)
     t.same(await Promise.all([ask(), ask()]), [{}, {}], name)
   }
+})
+
+t.test('over TLS: the authorities that were named, and a certificate to show', async t => {
+  const { at, read } = makeCertificates(t, {
+    server: 'IP:127.0.0.1',
+    client: 'DNS:client.test',
+    other: 'DNS:other.test',
+  })
+  const server = createSecureServer(
+    {
+      cert: read('server.pem'),
+      key: read('server.key'),
+      ca: read('ca.pem'),
+      requestCert: true,
+      rejectUnauthorized: true,
+    },
+    (_request, response) => response.end('{}'),
+  )
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const ask = async (tls: Parameters<typeof readTls>[0]) => {
+    const asked = new HttpRegistry(
+      [`https://127.0.0.1:${(server.address() as AddressInfo).port}`],
+      readTls(tls, at('.')),
+    )
+    t.teardown(() => asked.close())
+    return asked.askJson({ path: '/', signal })
+  }
+  const shown = { cert: 'client.pem', key: 'client.key' }
+  t.same(await ask({ ca: 'ca.pem', ...shown }), {})
+  t.same(await ask({ verify: false, ...shown }), {})
+  await t.rejects(ask({ ca: 'other.pem', ...shown }), /unable to verify|self-signed/)
+  await t.rejects(ask(shown), /unable to verify|self-signed/)
+  await t.rejects(ask({ ca: 'ca.pem' }))
 })

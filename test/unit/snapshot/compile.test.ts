@@ -245,6 +245,46 @@ t.test('an upstream is the same while its options and its certificates are', asy
   })
 })
 
+t.test('a registry is the same while its options and its certificates are', async t => {
+  const { at, read } = makeCertificates(t, { other: 'DNS:other.test' })
+  const context = { catalog: new Catalog(definitions), log, file: at('gateway.yaml') }
+  const kinds = {
+    consul: { kind: 'consul', address: 'https://127.0.0.1:1', tls: { ca: 'ca.pem' } },
+    cluster: { kind: 'kubernetes', namespace: 'a', caFile: 'ca.pem' },
+    file: { kind: 'file', path: 'a.yaml' },
+  }
+  const next = async (previous: Snapshot | null, discovery: object = kinds) => {
+    const compiled = await compile(config({ everywhere: [], routes: [] }, { discovery }), previous, context)
+    compiled.commit()
+    return compiled.snapshot
+  }
+  const registries = (snapshot: Snapshot) => Array.from(snapshot.registries.values(), ({ registry }) => registry)
+  const first = await next(null)
+  const second = await next(first)
+  t.strictSame(registries(second), registries(first))
+  writeFileSync(at('ca.pem'), read('other.pem'))
+  const renewed = await next(second)
+  const [consul, cluster, file] = registries(second)
+  t.not(registries(renewed)[0], consul, 'a renewed certificate is used')
+  t.not(registries(renewed)[1], cluster)
+  t.equal(registries(renewed)[2], file)
+  // Taken as it is, an empty text would mean the usual authorities.
+  writeFileSync(at('ca.pem'), '')
+  for (const [name, path] of [
+    ['consul', ['tls', 'ca']],
+    ['cluster', ['caFile']],
+  ] as const) {
+    await t.rejects(next(renewed, { [name]: kinds[name] }), {
+      name: 'CompileError',
+      path: ['discovery', name, ...path],
+      message: 'the registry cannot be used: its file holds no certificate',
+    })
+  }
+  rmSync(at('ca.pem'))
+  await t.rejects(next(renewed), { path: ['discovery', 'consul'], message: /the registry cannot be used: ENOENT/ })
+  for (const registry of registries(renewed)) registry.close()
+})
+
 t.test('a registry that does not answer when it is asked with other options: what it told goes on', async t => {
   const folder = t.testdir({ 'services.yaml': '{ orders: ["127.0.0.1:1", "127.0.0.1:2"] }' })
   const context = { catalog: new Catalog(definitions), log, file: join(folder, 'gateway.yaml') }

@@ -4,18 +4,18 @@ import t from 'tap'
 import { wheel } from '../../../../src/clock.ts'
 import { lookupAllowed } from '../../../../src/discovery/target.ts'
 import type { GatewayError } from '../../../../src/errors.ts'
+import { type ClientTls, secureContext } from '../../../../src/http/certificates.ts'
 import { Endpoint } from '../../../../src/upstream/endpoint.ts'
 import { ActiveHealth } from '../../../../src/upstream/health/active.ts'
-import { secureContext } from '../../../../src/upstream/transport/certificates.ts'
 import { Http1Pool } from '../../../../src/upstream/transport/pool.ts'
-import type { TransportOptions, TransportTls } from '../../../../src/upstream/transport/transport.ts'
+import type { TransportOptions } from '../../../../src/upstream/transport/transport.ts'
 import { requestHead } from '../../../support/request-head.ts'
 import { eventually } from '../../../support/within.ts'
 
 /** Node throws for it where others end in an event. */
 const PORT = 70_000
 
-const TLS: TransportTls = {
+const TLS: ClientTls = {
   context: secureContext({ ca: null, cert: null, key: null }),
   verify: true,
   servername: null,
@@ -28,7 +28,7 @@ const SCHEMES = [
 
 function poolOf(
   scheme: 'http' | 'https',
-  tls: TransportTls | null,
+  tls: ClientTls | null,
   { host, port, lookup }: { host: string; port: number; lookup: LookupFunction | null } = NOWHERE,
 ): Http1Pool {
   const options: TransportOptions = {
