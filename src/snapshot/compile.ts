@@ -195,7 +195,13 @@ class Compiler {
         if (same && !isUserBalancer(balance) && before.certificatesCurrent(pathOf)) {
           this.#upstreams.set(name, before)
         } else {
-          const upstream = new Upstream(name, options, { resolve: pathOf, makeBalancer, poller, log })
+          const upstream = new Upstream(name, options, {
+            resolve: pathOf,
+            makeBalancer,
+            poller,
+            previous: before ?? null,
+            log,
+          })
           this.#upstreams.set(name, upstream)
           this.#freshUpstreams.push(upstream)
         }

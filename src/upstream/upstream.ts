@@ -24,7 +24,18 @@ export interface UpstreamParts {
   readonly makeBalancer: MakeBalancer
   /** Finds the endpoints; null for those that stand in the options. */
   readonly poller: Poller | null
+  /** The one of the same name whose place it takes; null for none. */
+  readonly previous: Upstream | null
   readonly log: Log
+}
+
+/** What an upstream takes over from the one before, of endpoints that both have. */
+interface Legacy {
+  readonly endpoints: ReadonlyMap<string, Endpoint>
+  /** What probes found. */
+  readonly probes: boolean
+  /** What passive health holds against them. */
+  readonly ejections: boolean
 }
 
 /** Up to so many endpoints each change is dealt with at once. */
@@ -55,10 +66,12 @@ export class Upstream {
   readonly #subscription: Subscription | null
   /** False until the first endpoints are known: those all begin at once, and slowly to nobody's good. */
   #warm = false
+  /** Until then. */
+  #legacy: Legacy | null
   #pending: NodeJS.Immediate | null = null
 
   /** Throws when a certificate file cannot be read, or is none (CertificateError). */
-  constructor(name: string, options: UpstreamOptions, { resolve, makeBalancer, poller, log }: UpstreamParts) {
+  constructor(name: string, options: UpstreamOptions, { resolve, makeBalancer, poller, previous, log }: UpstreamParts) {
     this.name = name
     this.options = options
     this.poller = poller
@@ -79,6 +92,7 @@ export class Upstream {
     const probe = { tls, lookup, host: host === 'pass' || host === 'endpoint' ? null : host }
     this.#active = health?.active === undefined ? null : new ActiveHealth(health.active, probe, this, wheel)
     this.#passive = health?.passive === undefined ? null : new PassiveHealth(health.passive, this, wheel)
+    this.#legacy = previous === null ? null : this.#legacyOf(previous)
     this.#slowStart = new SlowStart(options.slowStart, () => this.#rebuild(), wheel)
     this.balancer = makeBalancer([], null)
     this.#subscription = poller?.subscribe(options.discover!, () => this.#discovered()) ?? null
@@ -133,6 +147,7 @@ export class Upstream {
     this.endpoints = next
     for (const endpoint of fresh) {
       if (this.#warm) this.#slowStart.begin(endpoint)
+      else this.#inherit(endpoint)
       this.#active?.watch(endpoint)
     }
     for (const gone of known.values()) {
@@ -140,10 +155,34 @@ export class Upstream {
       this.#passive?.forget(gone)
       this.#slowStart.forget(gone)
     }
-    this.#warm ||= next.length > 0
+    if (next.length > 0) {
+      this.#warm = true
+      this.#legacy = null
+    }
     this.#rebuild()
     // Last: no attempt begins there any more.
     for (const gone of known.values()) gone.pool.close()
+  }
+
+  /** What is known under other options is still so, where it was found out under the same. */
+  #legacyOf(previous: Upstream): Legacy {
+    const asked = ({ options: { scheme, tls, host, health } }: Upstream) => [scheme, tls, host, health?.active]
+    const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
+    return {
+      endpoints: new Map(previous.endpoints.map(endpoint => [endpoint.address, endpoint])),
+      probes: same(asked(this), asked(previous)) && same(this.#certificates, previous.#certificates),
+      ejections: same(this.options.health?.passive, previous.options.health?.passive),
+    }
+  }
+
+  #inherit(endpoint: Endpoint): void {
+    const before = this.#legacy?.endpoints.get(endpoint.address)
+    if (before === undefined) return
+    if (this.#legacy!.probes) {
+      endpoint.health.active = before.health.active
+      endpoint.health.probeFault = before.health.probeFault
+    }
+    if (this.#legacy!.ejections) this.#passive?.adopt(endpoint, before.health)
   }
 
   /** Deal anew among those that may be used. */

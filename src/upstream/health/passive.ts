@@ -1,6 +1,7 @@
 // Passive health: an endpoint whose requests fail is left out for a while, longer each time, and never too many at once.
 import { Timer, type Wheel } from '../../clock.ts'
 import type { Endpoint } from '../endpoint.ts'
+import type { EndpointHealth } from './health.ts'
 import type { PassiveOptions } from './options.ts'
 
 /** What passive health tells its upstream. */
@@ -71,13 +72,26 @@ export class PassiveHealth {
     // Time without an ejection is forgiveness: one is forgotten for each `ejectFor` that went well.
     const forgiven = health.ejections === 0 ? 0 : Math.floor((now - health.returnedAt) / ejectFor)
     health.ejections = Math.max(0, health.ejections - forgiven) + 1
-    const length = Math.min(maxEjectFor, ejectFor * health.ejections)
-    health.ejectedUntil = now + length
+    this.#leaveOut(endpoint, now + Math.min(maxEjectFor, ejectFor * health.ejections), reason)
+    this.#owner.ejected(endpoint)
+  }
+
+  #leaveOut(endpoint: Endpoint, until: number, reason: string): void {
+    const { health } = endpoint
+    health.ejectedUntil = until
     health.ejectedFor = reason
     const timer = new Timer(this.#wheel, () => this.#return(endpoint))
-    timer.set(length)
+    timer.set(until - this.#wheel.time())
     this.#timers.set(endpoint, timer)
-    this.#owner.ejected(endpoint)
+  }
+
+  /** Take over what another upstream's passive health, under the same options, holds against its endpoint at that address. */
+  adopt(endpoint: Endpoint, before: EndpointHealth): void {
+    const { health } = endpoint
+    health.ejections = before.ejections
+    health.returnedAt = before.returnedAt
+    health.consecutiveFailures = before.consecutiveFailures
+    if (before.ejectedUntil !== 0) this.#leaveOut(endpoint, before.ejectedUntil, before.ejectedFor)
   }
 
   /** An active probe succeeded: whatever was held against the endpoint is over. */

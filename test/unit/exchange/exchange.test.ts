@@ -101,6 +101,7 @@ t.test('another upstream', async t => {
     resolve: (path: string) => path,
     makeBalancer: BALANCERS.random,
     poller: null,
+    previous: null,
     log: createLog('silent'),
   }
   const beta = new Upstream('beta', options as never, parts)

@@ -4,13 +4,15 @@ import { BALANCERS } from '../../../src/upstream/balance/algorithms.ts'
 import type { ActiveState } from '../../../src/upstream/health/health.ts'
 import { upstreamOptions } from '../../../src/upstream/options.ts'
 import { Upstream } from '../../../src/upstream/upstream.ts'
+import { eventually } from '../../support/within.ts'
 
 const log = { debug() {}, info() {}, warn() {}, error() {} }
 
 /** One of `count` endpoints at 127.0.0.1:1, :2, …; nobody is asked. */
-function make(t: Test, count: number, options: Record<string, unknown>): Upstream {
+function make(t: Test, count: number, options: Record<string, unknown>, previous: Upstream | null = null): Upstream {
   const endpoints = Array.from({ length: count }, (_, i) => `127.0.0.1:${i + 1}`)
-  const parts = { resolve: (path: string) => path, makeBalancer: BALANCERS['round-robin'], poller: null, log }
+  const makeBalancer = BALANCERS['round-robin']
+  const parts = { resolve: (path: string) => path, makeBalancer, poller: null, previous, log }
   const upstream = new Upstream('up', upstreamOptions.parse({ endpoints, ...options }), parts)
   t.teardown(() => upstream.close())
   return upstream
@@ -31,4 +33,38 @@ t.test('panic begins below its share and not at it', async t => {
   probed(upstream, 18, 'unhealthy')
   t.ok(upstream.panic)
   t.equal(upstream.balancer.endpoints.length, 25)
+})
+
+t.test('under other options endpoints stay as ill as they were found to be under the same', async t => {
+  const active = { interval: '1h' }
+  const passive = { consecutiveFailures: 1, ejectFor: '1s', maxEjected: '100%' }
+  const health = { active, passive, panicBelow: '0%' }
+  const first = make(t, 3, { health })
+  probed(first, 0, 'unhealthy')
+  first.endpoints[0]!.health.probeFault = 'status 503'
+  first.endpoints[1]!.watcher!.ended(first.endpoints[1]!, true)
+  const used = (upstream: Upstream) => upstream.balancer.endpoints.map(({ port }) => port)
+  t.same(used(first), [3])
+  const timeouts = { response: '1s' }
+  const second = make(t, 4, { health, timeouts }, first)
+  t.same(used(second), [3, 4])
+  t.equal(second.endpoints[0]!.health.reason, 'probe: status 503')
+  t.equal(second.endpoints[1]!.health.ejectedUntil, first.endpoints[1]!.health.ejectedUntil)
+  t.equal(second.endpoints[2]!.health.active, 'unknown')
+  const third = make(t, 3, { health }, second)
+  first.close()
+  second.close()
+  for (const [more, wanted] of [
+    [{ active: { ...active, path: '/other' }, passive }, [1, 3]],
+    [{ active, passive: { ...passive, consecutiveFailures: 2 } }, [2, 3]],
+    [{ active }, [2, 3]],
+  ] as const) {
+    t.same(used(make(t, 3, { health: { ...more, panicBelow: '0%' } }, third)), wanted, JSON.stringify(more))
+  }
+  t.same(used(make(t, 3, { health, host: 'a.example' }, third)), [1, 3], 'asked by another name')
+  await eventually(
+    () => used(third).length === 2,
+    () => 'the ejection never ends',
+  )
+  t.same(used(third), [2, 3])
 })
