@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { AnswerError, type AskTls, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
 import { readTls, registryAddress } from './http-options.ts'
+import { LEAST_WAIT } from './pace.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
@@ -99,11 +100,11 @@ class Kubernetes implements DiscoveryProvider {
 
   async poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
     const path = await this.#path(service)
-    if (cursor !== null) await this.#change(path, cursor, signal)
+    const watches = cursor === null || (await this.#change(path, cursor, signal))
     const answer = await this.#http.askJson({ path, headers: await this.#headers(), signal })
     const { instances, leftOut, version } = parseSlices(answer)
     this.#leftOut.tell(service, leftOut)
-    return { instances, cursor: version }
+    return { instances, cursor: watches ? version : null }
   }
 
   /** `name` in the namespace of the options, or `namespace/name`. */
@@ -128,14 +129,17 @@ class Kubernetes implements DiscoveryProvider {
     return { authorization: `Bearer ${text}` }
   }
 
-  /** Wait until something of the service changes; WAIT at most. */
-  async #change(path: string, version: string, signal: AbortSignal): Promise<void> {
+  /** Wait until something of the service changes; WAIT at most. False where watches end as soon as they begin. */
+  async #change(path: string, version: string, signal: AbortSignal): Promise<boolean> {
     const watch = `${path}&watch=true&allowWatchBookmarks=true&resourceVersion=${encodeURIComponent(version)}`
+    const begun = performance.now()
     try {
       // The server ends a watch after some minutes by itself: the list is read anew, and nothing is missed.
-      await this.#http.news({ path: watch, headers: await this.#headers(), signal }, isChange)
+      const ended = await this.#http.news({ path: watch, headers: await this.#headers(), signal }, isChange)
+      return ended !== 'registry' || performance.now() - begun >= LEAST_WAIT
     } catch (error) {
       if (!(error instanceof AnswerError && error.status === 410)) throw error
+      return true
     }
   }
 

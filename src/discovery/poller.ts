@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
 import { AnswerError } from './ask.ts'
-import { afterAnswer, afterFailure, GAP, type Pace, realPace } from './pace.ts'
+import { afterAnswer, afterFailure, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
 import { type DiscoveryProvider, type Instance, WAIT } from './provider.ts'
 import { byAddress, type Candidate, checkInstance, type Wanted } from './select.ts'
 import { Service, type Subscription } from './service.ts'
@@ -132,15 +132,20 @@ export class Poller {
     while (!signal.aborted) {
       let pause: number
       try {
+        const askedAt = this.#pace.now()
         const found = await this.#ask(cursor)
+        const waits = found.cursor !== cursor || this.#pace.now() - askedAt >= LEAST_WAIT
         const large = found.instances.length > SMALL
         if (large) await setImmediate()
         const told = this.#checked(found.instances)
         if (large) await setImmediate()
         if (told.length === 0 && !this.known && this.#parts.options.onEmpty === 'keep') await this.#recall()
         cursor = found.cursor
-        this.#answered(told)
-        pause = cursor !== null ? GAP : afterAnswer(this.#parts.options.interval, found.ttl, this.#pace.random())
+        const changed = this.#answered(told)
+        pause =
+          cursor !== null && (waits || changed)
+            ? GAP
+            : afterAnswer(this.#parts.options.interval, found.ttl, this.#pace.random())
       } catch (error) {
         if (signal.aborted) break
         cursor = error instanceof AnswerError ? error.cursor : null
@@ -179,7 +184,8 @@ export class Poller {
     await this.#pace.sleep(ms, this.#stop.signal).catch(() => {})
   }
 
-  #answered(told: readonly Candidate[]): void {
+  /** True when it is another answer than the last. */
+  #answered(told: readonly Candidate[]): boolean {
     const { registry, service, log } = this.#parts
     this.#answeredAt = this.#pace.now()
     this.#failures = 0
@@ -193,6 +199,7 @@ export class Poller {
     const changed = this.#service.take(told)
     if (first || changed) this.#keep()
     countPoll(registry, changed ? 'changed' : 'same')
+    return changed
   }
 
   /** Without what must not be used, in the order of addresses. Throws when there are too many. */

@@ -10,7 +10,7 @@ import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.t
 import { providers } from '../../../src/discovery/providers.ts'
 import { consulEntry, startConsul } from '../../support/consul-registry.ts'
 import { eurekaInstance, startEureka } from '../../support/eureka-registry.ts'
-import type { HttpRegistryFake } from '../../support/http-registry.ts'
+import { HttpRegistryFake, json } from '../../support/http-registry.ts'
 import { slice, startKubernetes } from '../../support/kubernetes-registry.ts'
 import { startNacos } from '../../support/nacos-registry.ts'
 import { eventually } from '../../support/within.ts'
@@ -291,6 +291,20 @@ t.test('kubernetes: 410 Gone, tokens that rotate, lines in pieces, another names
   t.same(ports(await asked.poll('other/orders', null, never)), [3])
   api.state.token = 'third'
   await t.rejects(asked.poll('orders', null, never), { message: 'answered 401' })
+})
+
+t.test('kubernetes: where watches end as soon as they begin, the list is read after the interval', async t => {
+  const watched = await HttpRegistryFake.start(t, 'kubernetes', () => (url, _request, response) => {
+    if (url.searchParams.has('watch')) response.writeHead(200).end()
+    else json(response, { metadata: { resourceVersion: '7' }, items: [slice('orders', 1, at(1))] })
+  })
+  watched.options = { address: watched.address, namespace: 'a', token: 't' }
+  const asked = await provider(t, watched)
+  const first = await asked.poll('orders', null, never)
+  t.equal(first.cursor, '7')
+  const second = await asked.poll('orders', first.cursor, never)
+  t.same(ports(second), [1])
+  t.equal(second.cursor, null)
 })
 
 t.test('law: whatever a registry answers is instances or an AnswerError', async () => {

@@ -43,6 +43,24 @@ t.test('a registry that waits is asked again at once, with its cursor', async t 
   t.same(ports(view), [1, 2])
 })
 
+t.test('a registry that should wait and does not is asked after the interval', async t => {
+  const { script, pace, poller, view } = bench(t)
+  script.tell([instance(1)], 'one')
+  poller.start()
+  await pace.pass(100)
+  t.equal(script.cursors.length, 2)
+  await pace.pass(9_900)
+  t.equal(script.cursors.length, 3)
+  script.tell([instance(1), instance(2)], 'one')
+  await pace.pass(10_000)
+  t.same(ports(view), [1, 2])
+  // What is new to the registry may be nothing to us.
+  let news = 0
+  script.answer = async () => ({ instances: [instance(1), instance(2)], cursor: String(++news) })
+  await pace.pass(20_000)
+  t.ok(news > 100, `${news} answers`)
+})
+
 t.test('a TTL shortens the interval, to 5 s at least', async t => {
   const { script, pace, poller } = bench(t, { interval: 60_000 })
   script.tell([instance(1)], null, 1000)
@@ -118,10 +136,11 @@ t.test('a poll that hangs is ended, and a poll that waits may wait', async t => 
   await pace.pass(5_000)
   t.match(poller.failure, /no answer within 5000 ms/)
   t.ok(script.signals[0]!.aborted)
-  script.tell([instance(1)], 'one')
-  await pace.pass(2_000)
-  script.answer = () => new Promise(() => {})
-  await pace.pass(30_000)
+  script.answer = async () => {
+    script.answer = () => new Promise(() => {})
+    return { instances: [instance(1)], cursor: 'one' }
+  }
+  await pace.pass(32_000)
   t.equal(poller.failure, null, 'it waits for changes')
   await pace.pass(5_100)
   t.match(poller.failure, /no answer within 35000 ms/)
