@@ -36,7 +36,8 @@ export function parseSlices(answer: unknown): Reading & { readonly version: stri
   const ready: Instance[] = []
   const serving: Instance[] = []
   const leftOut: string[] = []
-  for (const slice of asList(items, 'items')) {
+  // Go writes a list without entries as null, unless somebody sees to it.
+  for (const slice of items === null ? [] : asList(items, 'items')) {
     const { addressType, endpoints, ports: named } = asMap(slice)
     // Names are for others to resolve: the kind dns does that.
     if (addressType !== 'IPv4' && addressType !== 'IPv6') continue

@@ -256,7 +256,9 @@ t.test('kubernetes: ready ones, else serving ones; ports by name', async t => {
     'better than nobody',
   )
   t.equal(parseSlices(list({ addresses: [] })).leftOut.length, 1)
-  t.throws(() => parseSlices({ items: [] }), AnswerError)
+  t.same(parseSlices({ metadata: { resourceVersion: '5' }, items: null }).instances, [])
+  for (const answer of [{ items: [] }, { metadata: { resourceVersion: '5' } }])
+    t.throws(() => parseSlices(answer), AnswerError)
 })
 
 t.test('kubernetes: what a watch says', async t => {
