@@ -242,7 +242,7 @@ t.test('close ends the poll and the loop', async t => {
 
 t.test('the last good set is kept on disk, and a cold start without the registry begins from it', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
-  t.teardown(() => rmSync(folder, { recursive: true }))
+  t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 5 }))
   const state = () => new StateFile(folder, 'r', 's')
   const first = bench(t, {}, state())
   first.script.tell([instance(1, { ports: { http: 1 } }), instance(2, { labels: { a: 'b' } })])
@@ -289,7 +289,7 @@ t.test('the last good set is kept on disk, and a cold start without the registry
 
 t.test('a start with an empty registry: what was known counts as lost', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
-  t.teardown(() => rmSync(folder, { recursive: true }))
+  t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 5 }))
   const state = () => new StateFile(folder, 'r', 's')
   await state().write([instance(1), instance(2)])
   const kept = bench(t, { holdFor: 60_000 }, state())
