@@ -174,7 +174,11 @@ t.test('a client that reads nothing while it sends has the idle timeout, and no 
   await pause(1500)
   t.equal(client.ended, null)
   client.socket.resume()
-  await client.until(() => client.received > size, 20_000)
+  await eventually(
+    () => client.received > size,
+    () => `${client.received} bytes came`,
+    20_000,
+  )
   client.destroy()
 })
 

@@ -25,13 +25,9 @@ export class JwksServer {
   static async start(t: Test, keys: readonly object[] | null = null): Promise<JwksServer> {
     const served = new JwksServer()
     if (keys !== null) served.serve(keys)
-    await served.listen(0)
+    await new Promise<void>(resolve => served.#server.listen(0, '127.0.0.1', resolve))
     t.teardown(() => served.stop())
     return served
-  }
-
-  listen(port: number): Promise<void> {
-    return new Promise(resolve => this.#server.listen(port, '127.0.0.1', resolve))
   }
 
   get port(): number {
