@@ -268,6 +268,29 @@ t.test('stale connections', async t => {
     }
   })
 
+  await t.test('nor is one given away in the turn of the loop in which its end is seen', async t => {
+    // Both are in the kernel before the gateway looks: first the end, then a request that may not be sent twice.
+    for (const end of ['destroy', 'resetAndDestroy'] as const) {
+      const { up, client } = await chain(t, { route: { retry: { attempts: 0 } } })
+      t.equal(await ask(client), '200 ok')
+      up.peers[0]!.socket[end]()
+      t.equal(await ask(client, '/', 'POST', 'Content-Length: 0'), '200 ok', end)
+    }
+    const { client } = await chain(t, { up: { connections: { idle: '50ms' } }, route: { retry: { attempts: 0 } } })
+    t.equal(await ask(client), '200 ok')
+    const answer = ask(client, '/', 'POST', 'Content-Length: 0')
+    // The loop stands until the idle time is over: that is what it sees first.
+    for (const from = performance.now(); performance.now() - from < 100; );
+    t.equal(await answer, '200 ok', 'idle for too long')
+  })
+
+  await t.test('with the one place of the pool too', async t => {
+    const { up, client } = await chain(t, { up: { connections: { max: 1, pending: 0 } } })
+    t.equal(await ask(client), '200 ok')
+    up.peers[0]!.socket.destroy()
+    t.equal(await ask(client), '200 ok')
+  })
+
   await t.test('a 408 and a FIN on an idle connection reach nobody', async t => {
     const { up, client, gateway } = await chain(t)
     t.equal(await ask(client), '200 ok')

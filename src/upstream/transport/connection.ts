@@ -23,7 +23,7 @@ export interface ConnectionPool {
   readonly options: TransportOptions
   /** It is clean and free. */
   release(connection: UpstreamConnection): void
-  /** It is gone: said once. */
+  /** It is gone, or was free and is closing: nobody may get it from here on. */
   forget(connection: UpstreamConnection): void
 }
 
@@ -60,6 +60,7 @@ export class UpstreamConnection {
     socket.on('end', () => this.#ended())
     socket.on('error', error => {
       this.#failure = error
+      if (this.#phase === Phase.Idle) this.destroy()
     })
     socket.on('close', () => this.#closed())
   }
@@ -293,7 +294,8 @@ export class UpstreamConnection {
     if (call !== null && this.#phase === Phase.Body && this.#body === Body.UntilClose) {
       this.#complete(call, null, false)
       call.sink.onReadEnd()
-    } else this.#socket.destroy()
+    } else if (this.#phase === Phase.Idle) this.destroy()
+    else this.#socket.destroy()
   }
 
   #closed(): void {
@@ -331,9 +333,12 @@ export class UpstreamConnection {
 
   /** Close now; whoever was carried hears nothing from here. */
   destroy(): void {
+    const idle = this.#phase === Phase.Idle
     this.#phase = Phase.Dead
     this.#call = null
     this.#timer.remove()
     this.#socket.destroy()
+    // Its close is told at the end of this turn of the loop: a request that comes before must not go out on it.
+    if (idle) this.#pool.forget(this)
   }
 }

@@ -119,9 +119,9 @@ export class Http1Pool implements EndpointPool {
     else this.#idle.push(connection)
   }
 
-  /** A connection is gone. Called by the connection, once. */
+  /** A connection is gone. Called by the connection; a second time does nothing. */
   forget(connection: UpstreamConnection): void {
-    this.#connections.delete(connection)
+    if (!this.#connections.delete(connection)) return
     const at = this.#idle.indexOf(connection)
     if (at >= 0) this.#idle.splice(at, 1)
     const call = this.#dequeue()
