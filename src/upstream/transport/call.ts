@@ -74,8 +74,8 @@ export class Http1Call implements Call {
   wait(ms: number): void {
     this.#waiting ??= new Timer(wheel, () => {
       this.#pool.unqueue(this)
-      // The endpoint was never asked.
-      const options = { retryable: true, unsent: true, source: 'gateway' } as const
+      // The endpoint was never asked; but a stale connection may have taken the body along, which nobody has any more.
+      const options = { retryable: !this.#bodyTouched, unsent: true, source: 'gateway' } as const
       this.fail(new GatewayError('SLUICE_UPSTREAM_TIMEOUT', 'no connection became free in time', options))
     })
     this.#waiting.set(Math.min(ms, this.deadline - wheel.time()))
