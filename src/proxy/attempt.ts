@@ -49,6 +49,8 @@ export class Attempt implements ResponseSink, Try {
   #startedAt = 0
   /** The response phase runs for the first time, within the transport's telling of the head. */
   #inHead = false
+  /** It counts among the endpoint's failures. */
+  #failed = false
 
   constructor(proxy: AttemptOwner, x: Passage, endpoint: Endpoint) {
     this.#proxy = proxy
@@ -211,7 +213,7 @@ export class Attempt implements ResponseSink, Try {
 
   /** The answer broke off after its head: the client must see it broken off. */
   #cut(error: GatewayError): void {
-    this.endpoint.failures++
+    if (!this.#failed && error.source === 'upstream') this.endpoint.failures++
     this.#close()
     this.#x.down.abort()
     this.#proxy.finish(this.#x, error)
@@ -234,6 +236,7 @@ export class Attempt implements ResponseSink, Try {
   /** The endpoint answered, or did not: once an attempt, and not at all when the client went away before. */
   #settled(failed: boolean): void {
     const { endpoint } = this
+    this.#failed = failed
     if (failed) endpoint.failures++
     if (this.#startedAt !== 0) {
       const now = performance.now()

@@ -93,7 +93,8 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     if (x.deadline === Number.POSITIVE_INFINITY) return
     x.timer?.remove()
     x.timer = new Timer(wheel, () => {
-      const error = new GatewayError('SLUICE_UPSTREAM_TIMEOUT', 'the time is up while a plugin is at it')
+      const source = { source: 'gateway' } as const
+      const error = new GatewayError('SLUICE_UPSTREAM_TIMEOUT', 'the time is up while a plugin is at it', source)
       // Its response phase may hang as it did just now.
       if (x.response === null) this.fail(x, error)
       else this.#failHard(x, error)

@@ -265,6 +265,45 @@ t.test('a client that leaves while a plugin has its body wait is noticed', async
   left()
 })
 
+t.test('a client that takes nothing, or a plugin, until the time is up: no fault of the upstream', async t => {
+  const sources: unknown[] = []
+  let hang = false
+  const { up, client, gateway } = await scene(
+    t,
+    [
+      {
+        onResponse: () => (hang ? new Promise<void>(() => {}) : undefined),
+        onFinish: (_x, error) => void sources.push(error?.source),
+      },
+    ],
+    { route: { timeout: '300ms' } },
+  )
+  up.onRequest = ({ peer }) => {
+    peer.write('HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n')
+    peer.write(Buffer.alloc(50_000_000))
+  }
+  client.socket.pause()
+  client.head('GET / HTTP/1.1', 'Host: a')
+  await up.request()
+  await gateway.quiet()
+  t.same(sources, ['client'])
+  t.equal(gateway.endpoint().failures, 0)
+  t.notOk(gateway.log.some(({ message }) => message === 'a request failed'))
+  hang = true
+  const other = await gateway.connect()
+  other.head('GET / HTTP/1.1', 'Host: a')
+  t.equal((await other.response()).status, 504)
+  t.same(sources, ['client', 'gateway'])
+})
+
+t.test('an error and a cut of one attempt are one failure', async t => {
+  const { up, client, gateway } = await scene(t, [])
+  up.onRequest = ({ peer }) => void peer.socket.end('HTTP/1.1 500 X\r\nContent-Length: 10\r\n\r\nabc')
+  client.head('GET / HTTP/1.1', 'Host: a')
+  await client.closed
+  t.match(gateway.endpoint(), { requests: 1, failures: 1 })
+})
+
 t.test('a client that stops sending, or a pool without room, is no failure of the endpoint', async t => {
   const { up, client, gateway } = await scene(t, [], {
     up: { timeouts: { idle: '500ms', connect: '100ms' }, connections: { max: 1 } },

@@ -638,6 +638,18 @@ t.test('time', async t => {
     t.notOk(up.requests[0]!.complete)
   })
 
+  await t.test('the time of the route is up amid an upload that flows: 504, and no fault of the endpoint', async t => {
+    const { client, gateway } = await chain(t, { route: { timeout: '200ms' } })
+    client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 1000')
+    const timer = setInterval(() => client.send('x'), 30)
+    t.teardown(() => clearInterval(timer))
+    const answer = await client.response()
+    clearInterval(timer)
+    t.equal(answer.status, 504)
+    t.equal(JSON.parse(answer.text).code, 'SLUICE_UPSTREAM_TIMEOUT')
+    t.equal(gateway.endpoint().failures, 0)
+  })
+
   await t.test('an upload that flows keeps an answer that has begun, and rests, alive', async t => {
     const { up, client } = await chain(t, { up: { timeouts: { idle: '200ms' } } })
     up.onRequest = request => {

@@ -18,6 +18,9 @@ const EMPTY = Buffer.alloc(0)
 const Phase = { Connecting: 0, Idle: 1, Head: 2, Body: 3, Dead: 4 } as const
 const Body = { Length: 0, Chunked: 1, UntilClose: 2 } as const
 
+/** A timer may fire so many milliseconds before its deadline (clock.ts). */
+const DEADLINE_MISSED = 20
+
 /** What a connection needs of the pool that it belongs to. */
 export interface ConnectionPool {
   readonly options: TransportOptions
@@ -320,14 +323,16 @@ export class UpstreamConnection {
       return
     }
     this.#call = null
-    const connecting = this.#phase === Phase.Connecting
-    if (this.#phase === Phase.Head && !call.requestEnded && this.#room) {
-      this.destroy()
-      call.fail(new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the body stopped arriving'))
+    const phase = this.#phase
+    const sending = phase === Phase.Head && !call.requestEnded && this.#room
+    const clients = sending || (phase === Phase.Body && this.#paused)
+    this.destroy()
+    if (clients) {
+      call.fail(clientsDelay(sending, call.deadline - wheel.time() < DEADLINE_MISSED))
       return
     }
-    const what = connecting ? 'no connection' : this.#phase === Phase.Head ? 'no answer' : 'no further bytes'
-    this.destroy()
+    const connecting = phase === Phase.Connecting
+    const what = connecting ? 'no connection' : phase === Phase.Head ? 'no answer' : 'no further bytes'
     call.fail(call.broken('SLUICE_UPSTREAM_TIMEOUT', `${what} in time`, connecting))
   }
 
@@ -341,4 +346,11 @@ export class UpstreamConnection {
     // Its close is told at the end of this turn of the loop: a request that comes before must not go out on it.
     if (idle) this.#pool.forget(this)
   }
+}
+
+/** It was the client who was waited for: to send on (`sending`), or to take what came, until `late`, the route's time. */
+function clientsDelay(sending: boolean, late: boolean): GatewayError {
+  if (sending && !late) return new GatewayError('SLUICE_REQUEST_TIMEOUT', 'the body stopped arriving')
+  const what = sending ? 'the body did not arrive' : 'the client did not take the answer'
+  return new GatewayError('SLUICE_UPSTREAM_TIMEOUT', `${what} in time`, { source: 'client' })
 }
