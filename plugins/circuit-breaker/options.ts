@@ -1,18 +1,25 @@
 // The options of the circuit breaker: their schema, and what a schema cannot check.
-import { duration, fieldMap, fieldValue, PluginOptionsError, share, size, z } from '../../src/plugin-api.ts'
+import {
+  duration,
+  fieldMap,
+  fieldValue,
+  GATEWAY_FIELDS,
+  PluginOptionsError,
+  share,
+  size,
+  z,
+} from '../../src/plugin-api.ts'
 import { type BreakerRules, LONGEST } from './breaker.ts'
 
 /** Calls that the rates need where `minimumCalls` is not given. */
 const MINIMUM_CALLS = 20
-/** Fields that frame the answer: the gateway's own. */
-const FRAMING = new Set(['connection', 'content-length', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade'])
 
 const rate = () => share().refine(value => value > 0, { error: 'must be more than 0%' })
 
 const fallback = z
   .strictObject({
     status: z.int().min(200).max(599).optional().describe('Answer with this status.'),
-    headers: fieldMap(fieldValue(), FRAMING).optional().describe('Headers of that answer.'),
+    headers: fieldMap(fieldValue(), GATEWAY_FIELDS).optional().describe('Headers of that answer.'),
     body: z.string().optional().describe('Body of that answer.'),
     upstream: z.string().min(1).optional().describe('Send the request to this upstream instead.'),
     stale: duration(1000)

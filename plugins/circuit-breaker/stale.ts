@@ -1,8 +1,10 @@
 // The last good answers, to be given again while a breaker is open: those alone that a shared cache may keep (RFC 9111), in bounded memory.
-import type { Exchange, HeaderList, Reply } from '../../src/plugin-api.ts'
+import { type Exchange, GATEWAY_FIELDS, type HeaderList, type Reply } from '../../src/plugin-api.ts'
 
 /** Largest body that is kept. */
 const LARGEST_BODY = 1024 * 1024
+/** Told anew each time, or by the gateway itself. */
+const NOT_KEPT = new Set([...GATEWAY_FIELDS, 'age'])
 /** What an entry costs beside its key, fields and body: an estimate. */
 const OVERHEAD = 400
 
@@ -86,7 +88,8 @@ export class StaleAnswers {
     // With must-revalidate and its kin an answer may be used only while it is fresh (RFC 9111 4.2.4).
     const left = control.strict ? Math.min(this.#longest, (control.lifetime - age) * 1000) : this.#longest
     if (left <= 0) return null
-    const headers = response.headers.filter((_, i) => response.headers[i & ~1] !== 'age')
+    // The length of what is kept is known: no trailers follow it (RFC 9110 6.6.2).
+    const headers = response.headers.filter((_, i) => !NOT_KEPT.has(response.headers[i & ~1]!))
     const entry = { headers, vary, open: control.open, storedAt: now, age, usableUntil: now + left }
     return { key: keyOf(x), entry, chunks: [], length: 0 }
   }

@@ -1,6 +1,6 @@
 // Heads as bytes: request and status lines, field lines and the framing that is ours alone.
 import { STATUS_CODES } from 'node:http'
-import type { HeaderList, RequestHead } from '../http/head.ts'
+import { GATEWAY_FIELDS, type HeaderList, type RequestHead } from '../http/head.ts'
 import { isFieldValue, isTarget, isToken, remembering } from './framing.ts'
 import { KNOWN_NAMES } from './known-fields.ts'
 
@@ -61,7 +61,9 @@ export function dateLine(): string {
   return dateText
 }
 
-const isName = remembering(isToken)
+/** A name that others than the gateway may write: framing that somebody else made would stand beside ours. */
+const isName = remembering(name => isToken(name) && !GATEWAY_FIELDS.has(name.toLowerCase()))
+const isMethod = remembering(isToken)
 
 /**
  * What is wrong with a header list that others than the parser wrote to, or null: the write-side check (PITFALLS 5).
@@ -71,6 +73,7 @@ export function headerListFault(
   headers: Readonly<HeaderList>,
   proven: Readonly<HeaderList> | null = null,
 ): string | null {
+  if (!Array.isArray(headers)) return 'the headers are no flat list'
   const known = proven === null ? 0 : proven.length
   let from = 0
   for (let i = 0; i < headers.length; i += 2) {
@@ -82,14 +85,20 @@ export function headerListFault(
       from = at + 2
       continue
     }
-    if (typeof name !== 'string' || !isName(name)) return 'a header name is no token'
+    if (typeof name !== 'string' || !isName(name)) return nameFault(name)
     if (typeof value !== 'string' || !isFieldValue(value)) return `the value of ${name} holds a control character`
   }
   return null
 }
 
+function nameFault(name: unknown): string {
+  const ours = typeof name === 'string' && GATEWAY_FIELDS.has(name.toLowerCase())
+  return ours ? `the header ${name} is set by the gateway itself` : 'a header name is no token'
+}
+
 /** What is wrong with a request head that others than the parser wrote to, or null; `proven` as above. */
 export function requestHeadFault(head: RequestHead, proven: Readonly<HeaderList> | null): string | null {
+  if (!isMethod(head.method)) return 'the method is no token'
   if (!isTarget(head.path) || !isTarget(head.query)) return 'the target holds what is no visible ASCII, or a #'
   if (!isFieldValue(head.host)) return 'the host holds a control character'
   return headerListFault(head.headers, proven)

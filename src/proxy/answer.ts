@@ -33,11 +33,22 @@ export function writeProblem(down: Downstream, error: GatewayError, extra: Heade
   writeReply(down, replyHead(reply), reply)
 }
 
+/** True for a status that ends an exchange. */
+function isFinal(status: number): boolean {
+  return Number.isInteger(status) && status >= 200 && status <= 599
+}
+
+/** What is wrong with the head of an answer that plugins wrote to, or null; `proven` as of headerListFault. */
+export function responseHeadFault(head: ResponseHead, proven: Readonly<HeaderList> | null): string | null {
+  if (!isFinal(head.status)) return 'a plugin set a status that is none'
+  return headerListFault(head.headers, proven)
+}
+
 /** What is wrong with a reply that a plugin made, or null. */
 export function replyFault(reply: Reply): string | null {
   if (typeof reply !== 'object' || reply === null || !Number.isInteger(reply.status))
     return 'a plugin returned what is no Reply'
-  if (reply.status < 200 || reply.status > 599) return `a plugin answered with status ${reply.status}`
+  if (!isFinal(reply.status)) return `a plugin answered with status ${reply.status}`
   if (!Array.isArray(reply.headers) || reply.headers.length % 2 !== 0) return 'the headers of a Reply are no flat list'
   if (reply.body !== null && typeof reply.body !== 'string' && !(reply.body instanceof Uint8Array))
     return 'the body of a Reply is neither text nor bytes'

@@ -8,7 +8,7 @@ import { addForwarding, countForward, dropClaims } from '../http/forwarded.ts'
 import type { Reply, RequestHead } from '../http/head.ts'
 import { normalizePath } from '../http/path.ts'
 import { problem } from '../http/problem.ts'
-import { headerListFault, requestHeadFault } from '../http1/serialize.ts'
+import { requestHeadFault } from '../http1/serialize.ts'
 import type { Log } from '../log.ts'
 import type { Step } from '../pipeline/plan.ts'
 import { PASS_OVER } from '../pipeline/plugin.ts'
@@ -16,7 +16,7 @@ import { runAttempt, runFinish, runRequest, runResponse } from '../pipeline/run.
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import { replyFault, replyHead, writeProblem, writeReply } from './answer.ts'
+import { replyFault, replyHead, responseHeadFault, writeProblem, writeReply } from './answer.ts'
 import { Attempt, type AttemptOwner } from './attempt.ts'
 import { Choice } from './choice.ts'
 import { FailureLog } from './failure-log.ts'
@@ -125,13 +125,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       }
       head.path = path
     }
-    if (route.plan.request !== null) {
-      const fault = requestHeadFault(head, x.proven)
-      if (fault !== null) {
-        this.fail(x, new GatewayError('SLUICE_PLUGIN_FAILED', `towards the upstream ${fault}`))
-        return
-      }
-    }
+    if (route.plan.request !== null && this.#spoilt(x)) return
     if (!countForward(head)) {
       // TRACE would send the client's credentials back as content (RFC 9110 9.3.8).
       if (head.method === 'TRACE') this.fail(x, new GatewayError('SLUICE_NOT_IMPLEMENTED', 'TRACE ends here'))
@@ -160,7 +154,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     x.endpoint = endpoint.pool.full ? this.#withRoom(x, upstream, endpoint) : endpoint
     const steps = x.route.plan.attempt
     if (steps !== null) {
-      const said = runAttempt(steps, x, this)
+      const said = this.#askAttempt(x, steps)
       if (said !== null || x.upstream !== upstream) {
         this.#choose(x, steps, upstream, said)
         return
@@ -177,6 +171,25 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       if (endpoint === null || choice.exhausted) return full
       if (!endpoint.pool.full) return endpoint
     }
+  }
+
+  /** The attempt phase, which seldom writes: only what it adds or exchanges is looked at, for the sake of all others. */
+  #askAttempt(x: Passage, steps: readonly Step[]): ReturnType<typeof runAttempt> {
+    const { head } = x
+    const { method, path, query, host, headers } = head
+    const { length } = headers
+    const said = runAttempt(steps, x, this)
+    const same = head.path === path && head.query === query && head.method === method && head.host === host
+    if (said === 'failed' || (same && head.headers === headers && headers.length === length)) return said
+    return this.#spoilt(x) ? 'failed' : said
+  }
+
+  /** Plugins wrote what must not go upstream: then the exchange has failed. */
+  #spoilt(x: Passage): boolean {
+    const fault = requestHeadFault(x.head, x.proven)
+    if (fault === null) return false
+    this.fail(x, new GatewayError('SLUICE_PLUGIN_FAILED', `towards the upstream ${fault}`))
+    return true
   }
 
   #begin(x: Passage, upstream: Upstream, endpoint: Endpoint): void {
@@ -205,7 +218,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       }
       x.endpoint = endpoint
       x.exhausted = choice.exhausted
-      said = runAttempt(steps, x, this)
+      said = this.#askAttempt(x, steps)
       x.exhausted = false
     }
   }
@@ -272,7 +285,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   responsePassed(given: Exchange): void {
     const x = given as Passage
     x.timer?.remove()
-    const checked = x.route.plan.response === null ? null : headerListFault(x.response!.headers, x.proven)
+    const checked = x.route.plan.response === null ? null : responseHeadFault(x.response!, x.proven)
     if (checked !== null) {
       this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: checked })
       this.#failHard(x)

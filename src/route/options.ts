@@ -1,5 +1,6 @@
 // One entry under `routes:` as it stands in the YAML: its schema, type and docs in one.
 import { z } from 'zod'
+import { GATEWAY_FIELDS } from '../http/head.ts'
 import { pluginList } from '../pipeline/entry.ts'
 import { duration, fieldMap, fieldValue, share, TOKEN, whereSound } from '../units.ts'
 import { Condition, type Field, PatternError, parseHost, parsePath } from './match.ts'
@@ -82,16 +83,7 @@ const match = z.strictObject({
 })
 
 /** Fields that the engine or the connection sets; RFC 9110 7.6.1 and RFC 9112 6. */
-const ENGINE_FIELDS = new Set([
-  'connection',
-  'content-length',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
+const ENGINE_FIELDS = new Set([...GATEWAY_FIELDS, 'proxy-connection'])
 
 const respond = z
   .strictObject({

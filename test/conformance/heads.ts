@@ -81,6 +81,14 @@ export async function heads(t: Test, engine: Traits): Promise<void> {
     else t.ok(Math.abs(Date.parse(passed.get('date')) - Date.now()) < 3000)
   })
 
+  await t.test('one that the gateway makes has a Date, whatever the values of its fields', async t => {
+    const { client } = await chain(t, engine, {
+      routes: [{ name: 'own', match: { path: '/*' }, respond: { status: 200, headers: { 'x-a': 'date' } } }],
+    })
+    client.head('GET / HTTP/1.1', 'Host: h.test')
+    t.equal((await client.response()).all('date').length, 1)
+  })
+
   await t.test('hop-by-hop fields of a request go no further', async t => {
     const { up, client } = await chain(t, engine)
     client.head(

@@ -127,7 +127,7 @@ async function stale(t: Test, options: Record<string, unknown> = {}, config: Gat
 t.test('stale: the last good answer, with its fields and its Age', async t => {
   const { up, b, fail } = await stale(t)
   up.body = 'first'
-  up.fields = ['ETag: "1"', 'Age: 40', 'Content-Type: text/x']
+  up.fields = ['ETag: "1"', 'Age: 40', 'Content-Type: text/x', 'Host: up']
   const fresh = await b.ask('/a?b=c')
   up.body = 'x'.repeat(100_000)
   await b.ask('/large')

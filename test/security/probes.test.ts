@@ -207,10 +207,30 @@ t.test('no header that somebody made splits an answer or a request', async t => 
     plugin('p-name-request', () => ({ onRequest: x => void x.head.headers.push('x-a: 1\r\nx-evil', '1') })),
     plugin('p-number-request', () => ({ onRequest: x => void x.head.headers.push('x-a', 1 as never) })),
     plugin('p-frame-request', () => ({ onRequest: x => x.setRequestHeader('transfer-encoding', 'chunked') })),
+    plugin('p-frame-push', () => ({ onRequest: x => void x.head.headers.push('Transfer-Encoding', 'chunked') })),
+    plugin('p-host-push', () => ({ onRequest: x => void x.head.headers.push('host', 'b') })),
+    plugin('p-method', () => ({ onRequest: x => void Object.assign(x.head, { method: 'GET /x-evil' }) })),
+    plugin('p-no-list', () => ({ onRequest: x => void Object.assign(x.head, { headers: null }) })),
+    plugin('p-push-attempt', () => ({ onAttempt: x => void x.head.headers.push('x-a', evil) })),
+    plugin('p-path-attempt', () => ({ onAttempt: x => void Object.assign(x.head, { path: `/${evil}` }) })),
+    plugin('p-push-outcome', () => ({
+      onOutcome: x => void x.response?.headers.push('x-a', evil),
+      onResponse() {},
+    })),
     plugin('p-set-response', () => ({ onResponse: x => x.setResponseHeader('x-a', evil) })),
     plugin('p-push-response', () => ({ onResponse: x => void x.response!.headers.push('x-a', evil) })),
     plugin('p-name-response', () => ({ onResponse: x => void x.response!.headers.push('x a', '1') })),
     plugin('p-frame-response', () => ({ onResponse: x => x.setResponseHeader('content-length', '1') })),
+    plugin('p-length-response', () => ({ onResponse: x => void x.response!.headers.push('Content-Length', '1') })),
+    plugin('p-map-response', () => ({ onResponse: x => void Object.assign(x.response!, { headers: {} }) })),
+    plugin('p-status-text', () => ({ onResponse: x => void Object.assign(x.response!, { status: `200 ${evil}` }) })),
+    plugin('p-status-interim', () => ({ onResponse: x => void Object.assign(x.response!, { status: 101 }) })),
+    plugin('p-frame-reply', () => ({
+      onRequest: () => ({ status: 200, headers: ['transfer-encoding', 'chunked'], body: 'x' }),
+    })),
+    plugin('p-length-reply', () => ({
+      onAttempt: () => ({ status: 200, headers: ['Content-Length', '9'], body: 'x' }),
+    })),
     plugin('p-reply', () => ({ onRequest: () => ({ status: 200, headers: ['x-a', evil], body: 'x' }) })),
   ]
   const up = await RawUpstream.start(t)

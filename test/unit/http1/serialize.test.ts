@@ -1,7 +1,7 @@
 // Heads as bytes: round trips through the parser, framing by length, status lines, the date, and the write-side check.
 import fc from 'fast-check'
 import t from 'tap'
-import type { RequestHead } from '../../../src/http/head.ts'
+import { GATEWAY_FIELDS, type RequestHead } from '../../../src/http/head.ts'
 import { HeadParser } from '../../../src/http1/head-parser.ts'
 import { dateLine, fieldLines, headerListFault, requestHead, statusLine } from '../../../src/http1/serialize.ts'
 import { requestHead as headOf } from '../../support/request-head.ts'
@@ -108,6 +108,12 @@ t.test('the write-side check names what is wrong', async t => {
     t.match(headerListFault(['a', bad]), /control character/)
   t.match(headerListFault(['a']), /value of a/, 'a name without a value')
   t.match(headerListFault([1, 'x'] as never), /no token/)
+  for (const ours of GATEWAY_FIELDS) {
+    t.match(headerListFault(['a', '1', ours, '1']), /gateway itself/)
+    t.match(headerListFault([ours.toUpperCase(), '1']), /gateway itself/)
+    t.equal(headerListFault(['a', '1', ours, '1'], ['a', '1', ours, '1']), null, 'what a peer sent of them may pass')
+  }
+  t.match(headerListFault(null as never), /no flat list/)
   t.match(headerListFault(['a', 1] as never), /value of a/)
 })
 

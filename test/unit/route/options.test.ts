@@ -111,6 +111,7 @@ t.test('faults', async t => {
     [{ upstream: undefined, respond: { status: 101 } }, /^respond\.status: /],
     [{ upstream: undefined, respond: { status: 204, body: 'x' } }, /^respond\.body: .*no body/],
     [{ upstream: undefined, respond: { headers: { 'Content-Length': '1' } } }, /^respond\.headers\.Content-Length: /],
+    [{ upstream: undefined, respond: { headers: { host: 'h' } } }, /^respond\.headers\.host: /],
     [{ upstream: undefined, respond: { headers: { x: 'a\r\ny: b' } } }, /^respond\.headers\.x: .*control/],
     [
       { upstream: undefined, respond: { headers: { 'X-A': '1', 'x-a': '\n' } } },
