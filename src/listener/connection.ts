@@ -30,6 +30,11 @@ function writeJoined(): void {
 
 const HEAD = /^(?:\r\n)?HEAD /
 
+/** An IPv4 address as such, though it came to a socket of both kinds. */
+function unmapped(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}
+
 /** Methods that may be served in any order (RFC 9110 9.2.1). */
 function isSafe(method: string): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
@@ -132,6 +137,10 @@ export class Connection {
     // The reason does not matter: whatever ended the socket, the client is gone.
     socket.on('error', () => socket.destroy())
     socket.on('close', () => this.#close())
+    this.#remoteAddress = unmapped(socket.remoteAddress ?? '')
+    // Reset before it was accepted: the system still has what was sent, but not by whom, and no rule on addresses would
+    // hold. Nobody waits for an answer.
+    if (this.#remoteAddress === '') socket.destroy()
   }
 
   /** `length` bytes of a borrowed buffer: what is left over at the end is copied. */
@@ -272,7 +281,7 @@ export class Connection {
       minor: parser.minor,
       secure: false,
       host: parser.host,
-      remoteAddress: this.#peer(),
+      remoteAddress: this.#remoteAddress,
       headers: parser.headers,
       bodyLength: length,
       hasUnderscore: parser.hasUnderscore,
@@ -299,14 +308,6 @@ export class Connection {
       down.close()
       this.#receiver.refuse(new GatewayError('SLUICE_BODY_TOO_LARGE', `Content-Length ${length}`), down)
     } else this.#receiver.receive(head, down)
-  }
-
-  #peer(): string {
-    if (this.#remoteAddress === '') {
-      const address = this.socket.remoteAddress ?? ''
-      this.#remoteAddress = address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
-    }
-    return this.#remoteAddress
   }
 
   /** Answer bytes that are no request, and read nothing more. */

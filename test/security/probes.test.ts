@@ -197,6 +197,23 @@ t.test('who the client is cannot be forged', async t => {
   }
 })
 
+t.test('who is gone before anybody looks has no address, and asks for nothing', async t => {
+  for (const engine of ['native', 'uws']) {
+    const { up, gateway } = await open(t, { listener: { engine } })
+    for (let i = 0; i < 3; i++) {
+      const gone = await gateway.connect()
+      gone.head('DELETE /gone HTTP/1.1', 'Host: h')
+      gone.reset()
+      const client = await gateway.connect()
+      client.head('GET /here HTTP/1.1', 'Host: h')
+      t.equal((await client.response()).status, 200)
+    }
+    // Whether the reset came first is the system's affair.
+    for (const request of up.requests)
+      t.equal(request.get('x-forwarded-for'), '127.0.0.1', `${engine} ${request.target}`)
+  }
+})
+
 t.test('no header that somebody made splits an answer or a request', async t => {
   const evil = 'a\r\nX-Evil: 1\r\n\r\n<script>'
   const plugin = (name: string, instance: Parameters<typeof definePlugin>[0]['create']) =>
