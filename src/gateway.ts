@@ -89,6 +89,7 @@ export class Gateway {
   #watcher: Watching | null = null
   #reloading: Promise<boolean> | null = null
   #reloadAgain = false
+  #starting: Promise<void> | null = null
   #started = false
   #lastReload: ReloadState | null = null
   #stopping: Promise<void> | null = null
@@ -134,7 +135,13 @@ export class Gateway {
   }
 
   /** Load the file, listen and serve. Rejects with ConfigError or ListenError, having closed what it opened. */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    if (this.#stopping !== null) return Promise.reject(new Error('the gateway was stopped'))
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
     const { file, env = process.env, plugins, modules = {} } = this.#options
     const catalog = new Catalog(plugins, modules)
     // Watched before it is read: a change in between must not be missed.
@@ -152,6 +159,8 @@ export class Gateway {
       this.#watcher?.close()
       compiled?.discard()
       for (const { listener } of this.#listeners) listener.destroy()
+      // All is closed: a stop has nothing left to close a second time.
+      this.#snapshot = null
       throw error
     }
     compiled.commit()
@@ -348,8 +357,8 @@ export class Gateway {
   }
 
   /**
-   * Stop: /readyz says so, no new connections, requests in flight finish within the grace, then all closes. Further
-   * calls give the same promise. Never rejects.
+   * Stop: /readyz says so, no new connections, requests in flight finish within the grace, then all closes; a start that
+   * is under way is waited for. Further calls give the same promise. Never rejects.
    */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop()
@@ -357,6 +366,8 @@ export class Gateway {
   }
 
   async #stop(): Promise<void> {
+    // Whoever starts it hears of what went wrong.
+    if (!this.#started) await this.#starting?.catch(() => {})
     this.#watcher?.close()
     this.#checker.close()
     const snapshot = this.#snapshot

@@ -3,7 +3,7 @@
 
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startChild } from '../support/child-gateway.ts'
@@ -11,7 +11,7 @@ import { type Life, lives } from '../support/counting-plugins.ts'
 import { freePort } from '../support/free-port.ts'
 import { RawClient } from '../support/raw-client.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
-import { type ReloadingGateway, startReloading } from '../support/reloading-gateway.ts'
+import { makeReloading, type ReloadingGateway, startReloading } from '../support/reloading-gateway.ts'
 import { eventually } from '../support/within.ts'
 
 /** One listener, no admin pages, and these sections. */
@@ -224,6 +224,34 @@ t.test('an instance that is cut at the end of the gateway hears of it before it 
   await upstream.request(0)
   await g.gateway.stop()
   t.match(lives[from], { open: 0, closed: 1, openAtClose: 0, faults: [] })
+})
+
+t.test('a stop while it starts leaves nothing open, and after a start that failed closes nothing twice', async t => {
+  const from = lives.length
+  const text = `${answering('hi')}plugins: [count-a]\n`
+  const early = makeReloading(t, text)
+  const started = early.gateway.start()
+  await early.gateway.stop()
+  await started
+  t.match(lives[from], { closed: 1 })
+  const [listener] = early.gateway.listeners
+  await t.rejects(ask(t, listener!.port), { code: 'ECONNREFUSED' })
+  const { gateway } = makeReloading(t, text)
+  await gateway.stop()
+  await t.rejects(gateway.start(), /stopped/)
+
+  const taken = createServer()
+  taken.listen(0, '127.0.0.1')
+  await once(taken, 'listening')
+  const { port } = taken.address() as AddressInfo
+  const failing = makeReloading(t, text.replace('port: 0', `port: ${port}`))
+  await t.rejects(failing.gateway.start(), /in use/)
+  await failing.gateway.stop()
+  taken.close()
+  t.same(
+    lives.slice(from).map(life => life.closed),
+    [1, 1],
+  )
 })
 
 t.test('endpoints that stay keep their connections and numbers; those that go finish', async t => {

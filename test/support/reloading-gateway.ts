@@ -58,12 +58,28 @@ export class ReloadingGateway {
   }
 }
 
+interface ReloadingOptions {
+  watch?: boolean
+  env?: Readonly<Record<string, string>>
+}
+
 /** Start on this configuration; `watch` is off unless asked for. */
 export async function startReloading(
   t: Test,
   config: string,
-  { watch = false, env = {} }: { watch?: boolean; env?: Readonly<Record<string, string>> } = {},
+  options: ReloadingOptions = {},
 ): Promise<ReloadingGateway> {
+  const made = makeReloading(t, config, options)
+  await made.gateway.start()
+  return made
+}
+
+/** As above, but not started. */
+export function makeReloading(
+  t: Test,
+  config: string,
+  { watch = false, env = {} }: ReloadingOptions = {},
+): ReloadingGateway {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-reload-'))
   const file = join(folder, 'gateway.yaml')
   writeFileSync(file, config)
@@ -87,6 +103,5 @@ export async function startReloading(
     await gateway.stop()
     rmSync(folder, { recursive: true, force: true })
   })
-  await gateway.start()
   return new ReloadingGateway(gateway, file, log)
 }
