@@ -251,6 +251,28 @@ t.test('no promise of our own on the way of a request', async t => {
   holds(t, 'no async, no await', broken)
 })
 
+t.test('what costs too much for each request stands nowhere on its way', async t => {
+  const timers: string[] = []
+  const made: string[] = []
+  for (const { path, text } of src) {
+    const onTheWay = SYNCHRONOUS.some(rule => rule.test(path))
+    for (const [i, line] of withoutTexts(text).split('\n').entries()) {
+      const code = line.replace(/\/\/.*$/, '')
+      // Timeouts come from the one wheel.
+      if (
+        (onTheWay || /^src\/(upstream|exchange)\//.test(path)) &&
+        /\b(setTimeout|setInterval|AbortController)\b/.test(code)
+      )
+        timers.push(`${path}:${i + 1} ${line.trim()}`)
+      // Compiled at load, or not at all. What a table is built from may be anything.
+      if (onTheWay && !path.startsWith('src/route/') && /\bJSON\.|\bnew RegExp\b|\bnew Headers\b/.test(code))
+        made.push(`${path}:${i + 1} ${line.trim()}`)
+    }
+  }
+  holds(t, 'no timer of its own', timers)
+  holds(t, 'no JSON, no expression, no object of headers', made)
+})
+
 t.test('every plugin has its page, and stands in the list', async t => {
   const broken: string[] = []
   const listed = new Set(byPath.get('plugins/bundled.ts')!.imports.map(found => found.target))

@@ -97,6 +97,35 @@ t.test('on one server', async t => {
     }
   })
 
+  t.test('a user of an ACL needs no more than the page of rate-limit says', async t => {
+    const page = readFileSync(new URL('../../../plugins/rate-limit/README.md', import.meta.url), 'utf8')
+    const said = /The user of an ACL needs ([^)]*?) \(and/s.exec(page)![1]!
+    const commands = said.split(/[`\s]+/).filter(word => word.startsWith('+'))
+    t.ok(commands.length > 5)
+    await redis.send('ACL', 'SETUSER', 'gate', 'on', '>secret', 'resetkeys', '~sluice:*', '-@all', ...commands)
+    await redis.send('ACL', 'LOG', 'RESET')
+    await redis.send('SCRIPT', 'FLUSH')
+    const store = await open(t, redis.url.replace('//', '//gate:secret@'))
+    for (const algorithm of ALGORITHMS) {
+      const counter = store.counter(options(algorithm, 0, { limit: 1 }))
+      const tallies = [await counter.hit('k', 1), await counter.hit('k', 1)]
+      t.same(
+        tallies.map(({ allowed, decider }) => [allowed, decider]),
+        [
+          [true, 'store'],
+          [false, 'store'],
+        ],
+        algorithm,
+      )
+    }
+    store.close()
+    await eventually(
+      async () => (await redis.send('ZCARD', 'sluice:{gateways}:alive')) === 0,
+      () => 'it has not said goodbye',
+    )
+    t.same(await redis.send('ACL', 'LOG'), [])
+  })
+
   t.test('what is given up before it went out is not charged', async t => {
     const store = await open(t, redis.url, { budget: '50ms' })
     const counter = store.counter({ ...options('sliding-window', 0, { limit: 20 }), id: 'given-up' })
