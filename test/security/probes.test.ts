@@ -1,6 +1,7 @@
 // Names, paths, claims and slowness that have brought down or fooled other gateways.
 // Over 300 lines because it is a list of probes, each short, on one kind of gateway.
 import t, { type Test } from 'tap'
+import { registry } from '../../src/metrics.ts'
 import { definePlugin, z } from '../../src/plugin-api.ts'
 import { type GatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
@@ -337,6 +338,27 @@ t.test('slow heads are ended by their own time, however little they send, and ma
   t.ok(took < 900, `the last was closed after ${Math.round(took)} ms`)
   for (const client of slow) t.match(client.text, /^HTTP\/1\.1 408 /)
   t.equal(up.requests.length, 1)
+})
+
+t.test('nothing that clients make up becomes a label of a metric', async t => {
+  const { gateway } = await open(t, {
+    plugins: [
+      { 'rate-limit': { limit: 5, window: '1m', key: 'header.x-user' } },
+      { 'ip-filter': { deny: ['10.0.0.0/8'] } },
+    ],
+    trustedProxies: ['127.0.0.0/8'],
+  })
+  const series = async () =>
+    (await registry.metrics()).split('\n').filter(line => line !== '' && !line.startsWith('#')).length
+  const client = await gateway.connect()
+  const ask = async (n: number) => {
+    client.head(`M${n % 7} /${n} HTTP/1.1`, `Host: h${n}`, `X-User: u${n % 3}`, `X-Forwarded-For: 10.0.${n % 2}.${n}`)
+    await client.response()
+  }
+  for (let n = 0; n < 20; n++) await ask(n)
+  const before = await series()
+  for (let n = 20; n < 120; n++) await ask(n)
+  t.equal(await series(), before)
 })
 
 t.test('the pages of the admin port show no secret', async t => {
