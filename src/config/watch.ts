@@ -32,7 +32,7 @@ export function watchFile(file: string, changed: () => void, retry = RETRY): Wat
   // Looks are one after the other, or an older answer could come after a newer one.
   let looking: Promise<void> = Promise.resolve()
   // Taken at once: a change right after this call is one.
-  let seen = identity(statSync(file, { bigint: true, throwIfNoEntry: false }))
+  let seen = identity(statNow(file))
 
   const later = (time: number) => {
     const now = performance.now()
@@ -90,6 +90,15 @@ export function watchFile(file: string, changed: () => void, retry = RETRY): Wat
       clearInterval(slow)
       watcher?.close()
     },
+  }
+}
+
+/** Why a file cannot be looked at (no right to, a circle of links) is told by whoever reads it. */
+function statNow(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true })
+  } catch {
+    return undefined
   }
 }
 

@@ -71,6 +71,17 @@ t.test('a directory that is replaced, and one that comes later', async t => {
   t.equal(readFileSync(file, 'utf8'), 'a: 4\n')
 })
 
+t.test('a file that cannot be looked at, until it can', async t => {
+  const dir = t.testdir({ plain: '' })
+  symlinkSync('loop.yaml', join(dir, 'loop.yaml'))
+  watching(t, join(dir, 'plain', 'g.yaml'))
+  watching(t, join(dir, 'x'.repeat(300)))
+  const watch = watching(t, join(dir, 'loop.yaml'))
+  rmSync(join(dir, 'loop.yaml'))
+  writeFileSync(join(dir, 'loop.yaml'), 'a: 1\n')
+  await watch.next(0)
+})
+
 t.test('a thousand writes are few calls, and the last one sees the last content', async t => {
   const dir = t.testdir({ 'g.yaml': 'a: 0\n' })
   const file = join(dir, 'g.yaml')
