@@ -115,8 +115,31 @@ export function addForwarding(head: RequestHead): boolean {
 /** How often this gateway stands in a Via: as a member, and not within a comment or another's name. */
 function passes(via: string): number {
   let count = 0
-  for (const member of via.replace(/\((?:[^()\\]|\\.)*\)/g, '').split(',')) if (member.trim() === VIA) count++
+  const members = via.includes('(') ? withoutComments(via) : via
+  for (const member of members.split(',')) if (member.trim() === VIA) count++
   return count
+}
+
+/**
+ * The text without its comments (RFC 9110 5.6.5); one that nobody closes is text like any other, or a client could hide in it
+ * what follows. One pass, because a client writes it: an expression would look for the end anew from each parenthesis.
+ */
+function withoutComments(text: string): string {
+  let kept = ''
+  let from = 0
+  let open = 0
+  let depth = 0
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i]
+    if (char === '\\' && depth > 0) i++
+    else if (char === '(') {
+      if (depth++ === 0) open = i
+    } else if (char === ')' && depth > 0 && --depth === 0) {
+      kept += text.slice(from, open)
+      from = i + 1
+    }
+  }
+  return kept + text.slice(from)
 }
 
 /**

@@ -165,6 +165,19 @@ t.test('a circle is noticed', async t => {
   )
   const names = ['1.1 sluice-a', '1.1 sluice2', '1.1 sluice.example', '1.1 a (1.1 sluice, 1.1 sluice)', '1.1 sluiceway']
   t.ok(forward(from('9.9.9.9', ['via', [...names, ...names].join(', ')]), null), 'nor what only looks like us')
+  const us = Array(5).fill('1.1 sluice').join(', ')
+  t.ok(forward(from('9.9.9.9', ['via', `1.1 a (x \\) (${us}), y, ${us})`]), null), 'nor what a comment says')
+  for (const open of ['(', '((', '(\\', 'a (b (c)'])
+    t.notOk(forward(from('9.9.9.9', ['via', open, 'via', us]), null), `${open} hides nobody`)
+})
+
+t.test('a Via that is all parentheses takes no time', async t => {
+  for (const piece of ['(\\', '\\(', '(', '()', ')(', '(a)']) {
+    const via = piece.repeat(32 * 1024)
+    const begun = performance.now()
+    t.ok(forward(from('9.9.9.9', ['via', via]), null))
+    t.ok(performance.now() - begun < 1000, piece)
+  }
 })
 
 t.test("an answer's Via", async t => {
