@@ -209,16 +209,20 @@ t.test('stale connections', async t => {
   }
 
   await t.test('so is a PUT with a small body, framed either way', async t => {
-    for (const framed of [
-      'Content-Length: 5\r\n\r\nhello',
-      'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
-    ]) {
-      const { up, client } = await staling(t, 0)
-      client.send(`PUT /again HTTP/1.1\r\nHost: h\r\n${framed}`)
-      t.equal((await client.response()).status, 200)
-      const again = up.requests.filter(request => request.target === '/again')
-      t.equal(again.length, 2)
-      t.equal(again[1]!.body.toString(), 'hello')
+    for (const length of [5, 5000, 16_000]) {
+      const body = 'x'.repeat(length)
+      const chunk = `${length.toString(16)}\r\n${body}\r\n`
+      for (const framed of [
+        `Content-Length: ${length}\r\n\r\n${body}`,
+        `Transfer-Encoding: chunked\r\n\r\n${chunk}0\r\n\r\n`,
+      ]) {
+        const { up, client } = await staling(t, 0)
+        client.send(`PUT /again HTTP/1.1\r\nHost: h\r\n${framed}`)
+        t.equal((await client.response()).status, 200)
+        const again = up.requests.filter(request => request.target === '/again')
+        t.equal(again.length, 2)
+        t.equal(again[1]!.body.toString(), body)
+      }
     }
   })
 

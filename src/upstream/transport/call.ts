@@ -112,18 +112,19 @@ export class Http1Call implements Call {
     const before = chunked && length > 0 ? `${length.toString(16)}\r\n` : ''
     let after = before === '' ? '' : '\r\n'
     if (chunked && last) after += lastChunk(passingTrailers(this.head, this.#body.trailers))
+    if (this.#kept !== null && this.#kept.length + length > MAX_KEPT) this.#kept = null
     if (length <= SMALL) {
       const fresh = this.#gathered === ''
       const text = before + latin1(chunk) + after
-      if (this.#kept !== null) this.#kept = this.#kept.length + length <= MAX_KEPT ? this.#kept + text : null
+      if (this.#kept !== null) this.#kept += text
       this.#gathered += text
       // While `start` gathers, the flush is its own.
       if (fresh || this.#gathered.length > 2 * SMALL) this.#flush()
       return
     }
+    if (this.#kept !== null) this.#kept += before + latin1(chunk) + after
     const text = this.#gathered + before
     this.#gathered = ''
-    this.#kept = null
     if (!connection.writeChunk(text, chunk, after) && !last) this.#body.pause()
   }
 
