@@ -91,6 +91,8 @@ export class UwsDownstream implements Downstream {
   #blocked = false
   #watching = false
   #ending = false
+  /** The library's handler has not returned: what else stands in the read is still to be parsed. */
+  #handling = true
 
   /** Bytes of the request's body that came, and whether that was all. */
   #received = 0
@@ -125,6 +127,7 @@ export class UwsDownstream implements Downstream {
    * of the library's handler: before that nothing can arrive, and after it the library aborts the process.
    */
   attach(): void {
+    this.#handling = false
     if (this.#state === State.Done) return
     this.#res.onAborted(() => this.#lost())
     if (this.#bodyLength !== 0) this.#res.onData((chunk, last) => this.#data(chunk, last))
@@ -267,6 +270,14 @@ export class UwsDownstream implements Downstream {
   }
 
   #perform(step: number, chunk: Uint8Array): void {
+    if (this.#handling && (step === Step.Whole || step === Step.Bodiless) && (this.#close || this.#leavesTooMuch())) {
+      // After the read: the library would serve the next request in it, and forget that it is to close (RFC 9112 9.6).
+      const kept = Buffer.from(chunk)
+      setImmediate(() => {
+        if (this.#state !== State.Done) this.#perform(step, kept)
+      })
+      return
+    }
     this.#step = step
     this.#chunk = chunk
     turn = this

@@ -39,6 +39,25 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
     t.equal(client.text.split('HTTP/1.1 ').length - 1, engine.pipelining ? 1 : 0)
   })
 
+  await t.test('nothing that follows an answer that closes is a request, whatever made it close', async t => {
+    const routes = [
+      { name: 'own', match: { path: '/own' }, respond: { status: 200, body: 'own' } },
+      { name: 'all', match: { path: '/*' }, upstream: 'up' },
+    ]
+    const { up, gateway } = await chain(t, engine, { routes })
+    for (const first of ['GET /%00 HTTP/1.1', 'HEAD /%00 HTTP/1.1', 'GET /own HTTP/1.1\r\nConnection: foo, Close']) {
+      const followed = await gateway.connect()
+      followed.head(first, 'Host: h.test', '', 'GET /b HTTP/1.1', 'Host: h.test')
+      await followed.closed
+      t.equal(followed.text.split('HTTP/1.1 ').length - 1, engine.pipelining ? 1 : 0, first)
+      const alone = await gateway.connect()
+      alone.head(first, 'Host: h.test')
+      t.equal((await alone.response(first.split(' ', 1)[0])).get('connection'), 'close', first)
+      await alone.closed
+    }
+    t.equal(up.requests.length, 0)
+  })
+
   await t.test('HTTP/1.0: served, closed after the answer', async t => {
     const { up, client } = await chain(t, engine)
     client.head('GET /a HTTP/1.0')
