@@ -111,6 +111,10 @@ export async function failures(t: Test, engine: Traits): Promise<void> {
       ['late', { onResponse: () => Promise.reject(new Error('secret')) }],
       ['header', { onResponse: x => x.setResponseHeader('x-a', 'b\r\nx-evil: secret') }],
       ['headers', { onResponse: x => void x.response!.headers.push('x a', 'secret') }],
+      ['length', { onRequest: () => ({ status: 200, headers: ['Content-Length', '6'], body: 'secret' }) }],
+      ['coding', { onResponse: x => void x.response!.headers.push('transfer-encoding', 'chunked') }],
+      ['smuggled', { onRequest: x => void x.head.headers.push('content-length', '50') }],
+      ['host', { onRequest: x => void x.head.headers.push('host', 'secret') }],
     ] // biome-ignore format: one line each
     const { client, gateway } = await chain(
       t,

@@ -146,6 +146,19 @@ t.test('stale: the last good answer, with its fields and its Age', async t => {
     t.equal((await b.ask(path, method)).status, 503, `${method} ${path}`)
 })
 
+t.test('stale: an answer that came chunked announces no trailers', async t => {
+  const { up, b, fail } = await stale(t)
+  up.act = request =>
+    void request.peer.write(
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n',
+    )
+  t.equal((await b.ask('/a')).get('trailer'), 'X-T')
+  up.act = null
+  await fail()
+  const answer = await b.ask('/a')
+  t.match([answer.status, answer.text, answer.get('trailer')], [200, 'ok', ''])
+})
+
 t.test('stale: the last of several good answers in quick succession', async t => {
   const { up, b, fail } = await stale(t)
   for (const version of ['v1', 'v2', 'v3']) {

@@ -115,6 +115,9 @@ t.test('the write-side check names what is wrong', async t => {
   }
   t.match(headerListFault(null as never), /no flat list/)
   t.match(headerListFault(['a', 1] as never), /value of a/)
+  for (const name of ['content-length', 'Transfer-Encoding', 'CONNECTION', 'trailer', 'upgrade'])
+    t.equal(headerListFault(['a', '1', name, '1']), `the header ${name} is set by the gateway itself`)
+  t.equal(headerListFault(['trailer', 'x'], ['trailer', 'x']), null, 'what was parsed is no doing of a plugin')
 })
 
 t.test('the write-side check finds the same whether or not it knows what was parsed', async () => {
