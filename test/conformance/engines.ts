@@ -24,8 +24,8 @@ export interface Traits {
   readonly slowIsTold: boolean
   /** A Date of the upstream is kept; otherwise it is replaced by the gateway's. */
   readonly dateOfUpstream: boolean
-  /** Bytes above ASCII at the very end of a request's field value arrive; otherwise they are lost. */
-  readonly highBytesAtEnd: boolean
+  /** Bytes above ASCII at the very ends of a request's field value arrive; otherwise they are lost. */
+  readonly highBytesAtEnds: boolean
   /** A reset is noticed while the request's body is held back; otherwise when the upstream's idle timeout is up. */
   readonly resetWhilePaused: boolean
   /** A chunked body that lacks its very last line end is not complete. */
@@ -48,7 +48,7 @@ export const ENGINES: readonly Traits[] = [
     continueWhenWanted: true,
     slowIsTold: true,
     dateOfUpstream: true,
-    highBytesAtEnd: true,
+    highBytesAtEnds: true,
     resetWhilePaused: true,
     lastLineEndDue: true,
     lingers: true,
@@ -64,7 +64,7 @@ export const ENGINES: readonly Traits[] = [
     continueWhenWanted: false,
     slowIsTold: false,
     dateOfUpstream: false,
-    highBytesAtEnd: false,
+    highBytesAtEnds: false,
     resetWhilePaused: false,
     lastLineEndDue: false,
     lingers: false,
