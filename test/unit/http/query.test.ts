@@ -12,6 +12,51 @@ t.test('values', async t => {
   t.equal(queryValue('', 'a'), undefined)
 })
 
+t.test('property: a name is compared as it is decoded', async t => {
+  const plain = (text: string) => {
+    try {
+      return decodeURIComponent(text.replaceAll('+', ' '))
+    } catch {
+      return text.replaceAll('+', ' ')
+    }
+  }
+  const piece = fc.constantFrom(
+    'a',
+    'é',
+    '%',
+    '%61',
+    '%e9',
+    '%C3%A9',
+    '%C3',
+    '%ff',
+    '%zz',
+    '%6',
+    '%4z',
+    '%2B',
+    '+',
+    ' ',
+    '\x04',
+    '%25',
+  )
+  const text = fc.array(piece, { maxLength: 4 }).map(pieces => pieces.join(''))
+  fc.assert(
+    fc.property(text, text, (sent, name) => {
+      if (sent === '') return true
+      return (queryValue(`${sent}=1`, name) === '1') === (plain(sent) === name)
+    }),
+    { numRuns: 3000 },
+  )
+  t.pass()
+})
+
+t.test('thousands of names that are no UTF-8 take no time', async t => {
+  const query = '%ff=&'.repeat(300_000)
+  const begun = performance.now()
+  t.equal(queryValue(query, 'a'), undefined)
+  t.equal(withoutParameter(query, 'a'), query)
+  t.ok(performance.now() - begun < 1000)
+})
+
 t.test('removing', async t => {
   t.equal(withoutParameter('x=%41&a=1&&y=%zz&a', 'a'), 'x=%41&&y=%zz')
   t.equal(withoutParameter('%61=1', 'a'), null)
