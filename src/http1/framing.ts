@@ -71,15 +71,16 @@ const HOST_CHAR = new Uint8Array(128)
 for (const char of "-._~!$&'()*+;=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
   HOST_CHAR[char.charCodeAt(0)] = 1
 
+/** Digits for at most 65535, or none at all: zeros may lead it (RFC 3986 3.2.3). */
 function isPort(text: string, at: number): boolean {
-  if (text.length - at > 5) return false
   let port = 0
   for (; at < text.length; at++) {
     const digit = text.charCodeAt(at) - 48
     if (digit < 0 || digit > 9) return false
     port = port * 10 + digit
+    if (port > 65_535) return false
   }
-  return port <= 65_535
+  return true
 }
 
 function isHex(code: number): boolean {
