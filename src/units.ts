@@ -51,15 +51,19 @@ export function share() {
 }
 
 /**
- * For a check over several options of a map (`when` of a refinement): it runs where each of `keys` passed by itself,
- * beside faults in all others. Without it, one wrong value would hide what the check has to say.
+ * For a check over several options of a map (`when` of a refinement), or of a list: it runs where each of `keys` passed
+ * by itself, beside faults in all others, and not on what is no map or list. Without it, one wrong value would hide what
+ * the check has to say.
  */
 export function whereSound(...keys: string[]): (payload: z.core.ParsePayload) => boolean {
-  return ({ value, issues }) =>
-    typeof value === 'object' &&
-    value !== null &&
-    !issues.some(({ path }) => path !== undefined && keys.includes(path[0] as string))
+  return ({ issues }) =>
+    !issues.some(({ code, path = [] }) =>
+      path.length === 0 ? code === 'invalid_type' : keys.includes(path[0] as string),
+    )
 }
+
+/** Keys that a map does not take though people look for them there, and what to say of each. */
+export const absentKeys = z.registry<Readonly<Record<string, string>>>()
 
 /** An RFC 9110 token, such as a method or a field name. */
 export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/

@@ -1,5 +1,6 @@
 // From what a schema finds wrong to one plain sentence for each wrong value, with the place it belongs to.
 import { z } from 'zod'
+import { absentKeys } from '../units.ts'
 import { FAULTY, type FaultCode, hint, nearest, type Path, quote } from './fault.ts'
 import { knownKeys, schemasAt } from './schema-path.ts'
 
@@ -26,63 +27,138 @@ const KINDS: Record<string, string> = {
   nan: 'a number',
 }
 
+/** What a schema makes of a value: its output where there are no problems. */
+export interface Examined<T> {
+  readonly data: T | null
+  readonly problems: Problem[]
+}
+
 /**
- * Problems for the issues that `schema` found in `input`; `prefix` is where the input stands in the document.
- * A misspelt key that hides a required one is told once, and a value that was FAULTY before not at all.
+ * Hold `input` to `schema`; `prefix` is where it stands in the document, `others` are keys that it may have beside those
+ * of the schema. A misspelt key is told once: the one that was meant is put in as FAULTY, so that nobody misses it.
  */
-export function explain(
+export function examine<S extends z.ZodType>(
+  schema: S,
+  input: unknown,
+  prefix: Path = [],
+  others: readonly string[] = [],
+): Examined<z.output<S>> {
+  const first = schema.safeParse(input)
+  if (first.success) return { data: first.data, problems: [] }
+  let found = explain(schema, first.error.issues, input, others)
+  if (found.meant.map(path => standIn(input, path)).includes(true)) {
+    found = explain(schema, schema.safeParse(input).error?.issues ?? [], input, others)
+  }
+  return { data: null, problems: found.problems.map(problem => ({ ...problem, path: [...prefix, ...problem.path] })) }
+}
+
+/** Put FAULTY where nothing stands; true when it was put there. */
+function standIn(input: unknown, path: Path): boolean {
+  const around = valueAt(input, path.slice(0, -1)) as Record<string | number, unknown>
+  const key = path.at(-1)!
+  if (Object.hasOwn(around, key)) return false
+  around[key] = FAULTY
+  return true
+}
+
+/** Problems for the issues that `schema` found in `input`, and the keys that are missing because they are misspelt. */
+function explain(
   schema: z.core.$ZodType,
   issues: readonly Issue[],
   input: unknown,
-  prefix: Path = [],
-): Problem[] {
+  others: readonly string[],
+): { problems: Problem[]; meant: Path[] } {
   const problems: Problem[] = []
-  const meant = new Set<string>()
-  for (const issue of issues) one(issue, [])
-  const told = problems.filter(problem => problem.code !== 'SLUICE_CONFIG_MISSING' || !meant.has(pathKey(problem.path)))
-  return prefix.length === 0 ? told : told.map(problem => ({ ...problem, path: [...prefix, ...problem.path] }))
+  const meant: Path[] = []
+  all(issues, [])
+  const absent = new Set(meant.map(pathKey))
+  const told = problems.filter(
+    problem => problem.code !== 'SLUICE_CONFIG_MISSING' || !absent.has(pathKey(problem.path)),
+  )
+  return { problems: told, meant }
+
+  /** The length of what is of a wrong kind is told as well by the library: an empty list has one where text is due. */
+  function all(found: readonly Issue[], before: Path): void {
+    const mistyped = new Set(
+      found.filter(({ code }) => code === 'invalid_type').map(({ path }) => pathKey(path as Path)),
+    )
+    for (const issue of found) {
+      if (issue.code !== 'too_small' || !mistyped.has(pathKey(issue.path as Path))) one(issue, before)
+    }
+  }
 
   function one(issue: Issue, before: Path): void {
     const path: Path = [...before, ...(issue.path as Path)]
     if (issue.code === 'unrecognized_keys') {
-      const known = knownKeys(schema, path, valueAt(input, path))
-      for (const key of issue.keys) {
-        const near = nearest(key, known)
-        if (near !== undefined) meant.add(pathKey([...path, near]))
-        problems.push({
-          path: [...path, key],
-          message: `unknown key${hint(key, known)}`,
-          code: 'SLUICE_CONFIG_UNKNOWN_KEY',
-          on: 'key',
-        })
-      }
+      unknown(issue.keys, path)
     } else if (issue.code === 'invalid_key') {
       const message = issue.issues.map(inner => sentence(inner as Issue, path.at(-1))).join('; ')
       problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID', on: 'key' })
       // A record leaves the value of a bad name unread.
-      const [held, ...others] = schemasAt(schema, path)
-      if (held === undefined || others.length > 0) return
-      for (const inner of z.safeParse(held, valueAt(input, path)).error?.issues ?? []) one(inner, path)
+      const [held, ...more] = schemasAt(schema, path)
+      if (held === undefined || more.length > 0) return
+      all(z.safeParse(held, valueAt(input, path)).error?.issues ?? [], path)
+    } else if (issue.code === 'invalid_union' && issue.discriminator !== undefined) {
+      undecided(issue, path)
     } else if (valueAt(input, path) === FAULTY && !isOnKey(issue)) {
       return
     } else if (issue.code === 'invalid_union' && valueAt(input, path) !== undefined) {
       union(issue, path)
-    } else if (
-      valueAt(input, path) === undefined &&
-      (issue.code === 'invalid_type' || issue.code === 'invalid_union')
-    ) {
+    } else {
+      plain(issue, path)
+    }
+  }
+
+  function plain(issue: Issue, path: Path): void {
+    const value = valueAt(input, path)
+    if (value === undefined && (issue.code === 'invalid_type' || issue.code === 'invalid_union')) {
       const message = isDefault(issue.message) ? 'is missing' : `is missing: ${issue.message}`
       problems.push({ path, message, code: 'SLUICE_CONFIG_MISSING' })
     } else {
       const on = isOnKey(issue) ? { on: 'key' as const } : {}
-      problems.push({ path, message: sentence(issue, valueAt(input, path)), code: 'SLUICE_CONFIG_INVALID', ...on })
+      problems.push({ path, message: sentence(issue, value), code: 'SLUICE_CONFIG_INVALID', ...on })
     }
+  }
+
+  function unknown(keys: readonly string[], path: Path): void {
+    const known = knownKeys(schema, path, valueAt(input, path))
+    const offered = path.length === 0 ? [...known, ...others] : known
+    const absent = Object.assign({}, ...schemasAt(schema, path).map(held => absentKeys.get(held)))
+    for (const key of keys) {
+      const near = nearest(key, offered)
+      const under = known.filter(name =>
+        knownKeys(schema, [...path, name], valueAt(input, [...path, name])).includes(key),
+      )
+      let advice = hint(key, offered)
+      if (Object.hasOwn(absent, key)) advice = `; ${absent[key]}`
+      else if (under.length > 0) advice = `; it stands under ${under.join(' or ')}`
+      else if (near !== undefined && known.includes(near)) meant.push([...path, near])
+      problems.push({
+        path: [...path, key],
+        message: `unknown key${advice}`,
+        code: 'SLUICE_CONFIG_UNKNOWN_KEY',
+        on: 'key',
+      })
+    }
+  }
+
+  /** No branch is the one that was meant; a key that none of them knows may be why. */
+  function undecided(issue: z.core.$ZodIssueInvalidUnion, path: Path): void {
+    const around = path.slice(0, -1)
+    const known = knownKeys(schema, around, valueAt(input, around))
+    unknown(
+      Object.keys(valueAt(input, around) as object).filter(key => !known.includes(key)),
+      around,
+    )
+    if (valueAt(input, path) !== FAULTY) plain(issue, path)
   }
 
   // The branch that was meant is the one whose kind of value it is; its own issues say most.
   function union(issue: z.core.$ZodIssueInvalidUnion, path: Path): void {
     const value = valueAt(input, path)
     const branches = issue.errors as Issue[][]
+    // The branch that only misses what was told already.
+    if (branches.some(branch => branch.every(inner => valueAt(value, inner.path as Path) === FAULTY))) return
     const fitting = branches.filter(branch => !branch.some(isMismatch)).sort((a, b) => a.length - b.length)
     const best = fitting[0]
     const push = (message: string) => problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID' })
@@ -91,10 +167,10 @@ export function explain(
       if (best.length === 1 && only !== undefined && only.path.length === 0 && only.code === 'invalid_format') {
         const words = branches.flat().filter(other => other.code === 'invalid_value')
         push([sentence(only, value), ...words.map(word => literals(word))].join(', or '))
-      } else for (const inner of best) one(inner, path)
+      } else all(best, path)
     } else if (!isDefault(issue.message)) push(issue.message)
     else {
-      const wanted = [...new Set(branches.flat().filter(isMismatch).map(expectation))]
+      const wanted = [...new Set(branches.flat().filter(isMismatch).flatMap(expectations))]
       push(
         wanted.length === 0
           ? `is not valid, found ${kindOf(value)}`
@@ -160,7 +236,15 @@ function isOnKey(issue: Issue): boolean {
 }
 
 function isMismatch(issue: Issue): boolean {
-  return issue.path.length === 0 && (issue.code === 'invalid_type' || issue.code === 'invalid_value')
+  if (issue.path.length > 0) return false
+  if (issue.code === 'invalid_union') return (issue.errors as Issue[][]).every(branch => branch.some(isMismatch))
+  return issue.code === 'invalid_type' || issue.code === 'invalid_value'
+}
+
+/** What a mismatch would have taken; a union within a union has several. */
+function expectations(issue: Issue): string[] {
+  if (issue.code !== 'invalid_union' || !isDefault(issue.message)) return [expectation(issue)]
+  return (issue.errors as Issue[][]).flat().filter(isMismatch).flatMap(expectations)
 }
 
 function expectation(issue: Issue): string {

@@ -6,7 +6,7 @@ import { compileKey } from '../exchange/attribute.ts'
 import { listenerOptions } from '../listener/listener.ts'
 import { uwsFaults } from '../listener/uws.ts'
 import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
-import { type PluginEntry, pluginEntry } from '../pipeline/entry.ts'
+import { ENTRY_OPTIONS, type PluginEntry, pluginEntry } from '../pipeline/entry.ts'
 import type { PluginDefinition, PluginOptionsError, PluginSurroundings } from '../pipeline/plugin.ts'
 import { conflicts } from '../route/entry.ts'
 import { routeOptions } from '../route/options.ts'
@@ -14,7 +14,7 @@ import { MEMORY_STORE } from '../store/kinds.ts'
 import { isUserBalancer } from '../upstream/options.ts'
 import { certificateProblems } from './certificates.ts'
 import { type Config, document } from './document.ts'
-import { explain, type Problem, valueAt } from './explain.ts'
+import { examine, type Problem, valueAt } from './explain.ts'
 import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
 import { fitEnvironment } from './fit-environment.ts'
 import { listenAddressProblems } from './listen-address.ts'
@@ -102,14 +102,14 @@ async function check(tree: Tree, file: string, { catalog }: LoadContext): Promis
   const raw = tree.value
   const baseDir = dirname(resolve(file))
   await fitEnvironment(tree, catalog, baseDir)
-  const outline = document.safeParse(raw)
-  const problems = outline.success ? [] : explain(document, outline.error.issues, raw)
+  const outline = examine(document, raw)
+  const problems = [...outline.problems]
   if (isRecord(raw)) {
     problems.push(...references(raw, tree), ...routeConflicts(raw, tree), ...certificateProblems(raw, baseDir))
     problems.push(...listenAddressProblems(raw, tree), ...engineProblems(raw))
     problems.push(...(await pluginProblems(raw, catalog, baseDir)), ...(await balancerProblems(raw, catalog, baseDir)))
   }
-  if (tree.faults.length > 0 || problems.length > 0 || !outline.success) {
+  if (tree.faults.length > 0 || problems.length > 0 || outline.data === null) {
     const faults = problemFaults(problems.slice(0, MAX_FAULTS), tree)
     return failed(bounded([...tree.faults, ...faults], file, tree.faults.length + problems.length))
   }
@@ -316,9 +316,9 @@ function optionProblems(
 ): Problem[] {
   const whole = !holdsFaulty(entry.options)
   try {
-    const parsed = definition.options.safeParse(entry.options)
-    if (!parsed.success) return explain(definition.options, parsed.error.issues, entry.options, path)
-    if (whole && context !== null) definition.check?.(parsed.data, context)
+    const { data, problems } = examine(definition.options, entry.options, path, ENTRY_OPTIONS)
+    if (problems.length > 0) return problems
+    if (whole && context !== null) definition.check?.(data, context)
     return []
   } catch (error) {
     if (!whole) return []

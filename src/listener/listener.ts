@@ -3,7 +3,7 @@ import { isIPv6 } from 'node:net'
 import { z } from 'zod'
 import { isHost } from '../http/address.ts'
 import type { Receiver } from '../http/downstream.ts'
-import { duration, size } from '../units.ts'
+import { absentKeys, duration, size } from '../units.ts'
 import type { Door } from './handover.ts'
 
 /** The engines by name; listener/engines.ts makes them. */
@@ -19,53 +19,65 @@ export function listenHost() {
     })
 }
 
+const NOT_HERE = 'this version has no TLS on listeners; end it in front of the gateway'
+
+/** What this version's listeners cannot do. */
+const absent = {
+  tls: NOT_HERE,
+  ssl: NOT_HERE,
+  http2: 'this version has no HTTP/2 on listeners',
+  proxyProtocol: 'this version reads no PROXY protocol; X-Forwarded-For of trustedProxies is believed',
+}
+
 /** One entry under `listeners:`. */
-export const listenerOptions = z.strictObject({
-  name: z.string().min(1).describe('Unique name of the listener.'),
-  host: listenHost().default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
-  port: z.int().min(0).max(65535).describe('Port; 0 takes any free one, printed at start.'),
-  engine: z
-    .enum(ENGINE_NAMES)
-    .default('native')
-    .describe('native (complete, no native binary) or uws (uWebSockets.js).'),
-  limits: z
-    .strictObject({
-      headers: size(256)
-        .default(16 * 1024)
-        .describe('Largest request head; 431 past it.'),
-      headerCount: z.int().min(1).max(10_000).default(100).describe('Most header fields; 431 past it.'),
-      body: z
-        .union([z.literal('unlimited'), size()])
-        .default(10 * 1024 * 1024)
-        .describe('Largest request body, 413 past it; `unlimited` streams any size.'),
-      pipelining: z
-        .int()
-        .min(1)
-        .max(100)
-        .default(10)
-        .describe('Most safe requests of a connection that are under way at once; others wait their turn.'),
-    })
-    .prefault({})
-    .describe('What a request may take up.'),
-  timeouts: z
-    .strictObject({
-      idle: duration(1).default(60_000).describe('A keep-alive connection without a request closes after this.'),
-      requestHeader: duration(1)
-        .default(10_000)
-        .describe('A head must be complete this long after its first byte; 408 past it.'),
-    })
-    .prefault({})
-    .describe('How long a client may take.'),
-  paths: z
-    .strictObject({
-      encodedSlash: z
-        .enum(['refuse', 'keep'])
-        .default('refuse')
-        .describe('%2F in a path: refuse with 400, or keep it as part of a segment.'),
-    })
-    .prefault({})
-    .describe('How paths are read.'),
-})
+export const listenerOptions = z
+  .strictObject({
+    name: z.string().min(1).describe('Unique name of the listener.'),
+    host: listenHost().default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
+    port: z.int().min(0).max(65535).describe('Port; 0 takes any free one, printed at start.'),
+    engine: z
+      .enum(ENGINE_NAMES)
+      .default('native')
+      .describe('native (complete, no native binary) or uws (uWebSockets.js).'),
+    limits: z
+      .strictObject({
+        headers: size(256)
+          .default(16 * 1024)
+          .describe('Largest request head; 431 past it.'),
+        headerCount: z.int().min(1).max(10_000).default(100).describe('Most header fields; 431 past it.'),
+        body: z
+          .union([z.literal('unlimited'), size()])
+          .default(10 * 1024 * 1024)
+          .describe('Largest request body, 413 past it; `unlimited` streams any size.'),
+        pipelining: z
+          .int()
+          .min(1)
+          .max(100)
+          .default(10)
+          .describe('Most safe requests of a connection that are under way at once; others wait their turn.'),
+      })
+      .prefault({})
+      .describe('What a request may take up.'),
+    timeouts: z
+      .strictObject({
+        idle: duration(1).default(60_000).describe('A keep-alive connection without a request closes after this.'),
+        requestHeader: duration(1)
+          .default(10_000)
+          .describe('A head must be complete this long after its first byte; 408 past it.'),
+      })
+      .prefault({})
+      .describe('How long a client may take.'),
+    paths: z
+      .strictObject({
+        encodedSlash: z
+          .enum(['refuse', 'keep'])
+          .default('refuse')
+          .describe('%2F in a path: refuse with 400, or keep it as part of a segment.'),
+      })
+      .prefault({})
+      .describe('How paths are read.'),
+  })
+  .register(absentKeys, absent)
 
 /** Checked options of one listener: durations in milliseconds, sizes in bytes. */
 export type ListenerOptions = z.output<typeof listenerOptions>

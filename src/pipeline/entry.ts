@@ -38,6 +38,9 @@ export const condition = z
 /** `off: true` leaves a plugin out without deleting its lines. */
 export const off = z.boolean({ error: 'true or false is due' }).describe('true leaves this plugin out.')
 
+/** The options that every plugin has, beside its own. */
+export const ENTRY_OPTIONS: readonly string[] = ['when', 'off']
+
 /** One plugin at one place of the configuration. Plain data; `options` are raw: the plugin's own schema reads them. */
 export interface PluginEntry {
   /** A bundled plugin's name, or a module beside the YAML file when it begins with `./`. */

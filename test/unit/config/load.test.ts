@@ -34,7 +34,16 @@ const id = definePlugin({
   create: () => ({}),
 }) as PluginDefinition
 
-const context = () => ({ env: { PORT: '8080', API_TOKEN: 'hunter2' }, catalog: new Catalog([limit, id]) })
+const nested = definePlugin({
+  name: 'nested',
+  description: 'Unions in unions.',
+  options: z.strictObject({
+    of: z.union([z.union([z.string(), z.number()]), z.array(z.union([z.string(), z.number()]))]).describe('Some.'),
+  }),
+  create: () => ({}),
+}) as PluginDefinition
+
+const context = () => ({ env: { PORT: '8080', API_TOKEN: 'hunter2' }, catalog: new Catalog([limit, id, nested]) })
 const faultsOf = async (text: string) => (await loadText(text, 'g.yaml', context())).faults.map(formatFault)
 const HEAD = 'listeners: [{ name: web, port: 0 }]\nupstreams: { a: { endpoints: ["127.0.0.1:1"] } }\n'
 
@@ -94,7 +103,7 @@ t.test('one wrong value is one fault, at its place', async t => {
     ],
     [
       'plugins: [zzzzzz]\n',
-      ['3:11 plugins[0].zzzzzz: there is no plugin "zzzzzz"; known: limit, id (SLUICE_CONFIG_REFERENCE)'],
+      ['3:11 plugins[0].zzzzzz: there is no plugin "zzzzzz"; known: limit, id, nested (SLUICE_CONFIG_REFERENCE)'],
     ],
     ['plugins:\n  - limit\n', ['4:5 plugins[0].limit.limit: is missing (SLUICE_CONFIG_MISSING)']],
     [
@@ -187,6 +196,15 @@ t.test('one wrong value is one fault, at its place', async t => {
     ],
     ['stateDir: 5\n', ['3:11 stateDir: text is due, found a number; put it in quotes (SLUICE_CONFIG_INVALID)']],
     ['plugins: id\n', ['3:10 plugins: a list of plugins is due (SLUICE_CONFIG_INVALID)']],
+    [
+      'plugins: [{ nested: { of: [x, null] } }]\n',
+      ['3:31 plugins[0].nested.of[1]: text, or a number is due, found nothing (SLUICE_CONFIG_INVALID)'],
+    ],
+    ['stateDir: []\n', ['3:11 stateDir: text is due, found a list (SLUICE_CONFIG_INVALID)']],
+    [
+      'routes:\n  - name: r\n    path: /a\n    upstream: a\n',
+      ['5:5 routes[0].path: unknown key; it stands under match or rewrite (SLUICE_CONFIG_UNKNOWN_KEY)'],
+    ],
   ]
   for (const [text, expected] of cases) {
     t.same(
@@ -195,6 +213,57 @@ t.test('one wrong value is one fault, at its place', async t => {
       JSON.stringify(text),
     )
   }
+})
+
+t.test('a map where a list is due, and a list where a map is, hide nothing', async t => {
+  const text = `listeners: [{ name: web, port: 0 }]
+upstreams: { a: { endpoints: { address: "127.0.0.1:1" } }, b: [], c: { endpoints: ["c"] } }
+routes: [[], { name: r, upstream: x }]
+`
+  t.match(await faultsOf(text), [
+    'g.yaml:2:30 upstreams.a.endpoints: a list of endpoints is due (SLUICE_CONFIG_INVALID)',
+    'g.yaml:2:63 upstreams.b: a map is due, found a list (SLUICE_CONFIG_INVALID)',
+    /^g\.yaml:2:84 upstreams\.c\.endpoints\[0\]: has no port/,
+    'g.yaml:3:10 routes[0]: a map is due, found a list (SLUICE_CONFIG_INVALID)',
+    /^g\.yaml:3:35 routes\[1\]\.upstream: there is no upstream "x"/,
+  ])
+  t.equal((await faultsOf(text)).length, 5)
+})
+
+t.test('a misspelt key is one fault, whatever its lack would break', async t => {
+  const good = `listeners:
+  - name: web
+    port: 0
+stores: { s: { kind: redis, url: "redis://h" } }
+discovery: { c: { kind: consul, address: "http://h" } }
+upstreams:
+  a: { endpoints: ["127.0.0.1:1"], scheme: https, tls: { verify: false } }
+  b: { discover: { from: c, service: s } }
+plugins: [{ limit: { limit: 1, to: a, when: { path: /a } } }]
+routes:
+  - { name: r, upstream: a, match: { path: "/a/:id" }, rewrite: { path: "/:id" } }
+  - { name: s, upstream: b }
+  - { name: t, match: { path: /t }, redirect: { to: /u } }
+`
+  t.same(await faultsOf(good), [])
+  const keys = [...good.matchAll(/(?<=[{,\n] *(?:- )?)([a-zA-Z]{2,}):(?=[ \n])/g)]
+  t.equal(keys.length, 36)
+  for (const { 1: key, index } of keys) {
+    if (key === undefined || good.startsWith('path: /a }', index)) continue
+    const typo = `${key}q`
+    const faults = await faultsOf(good.slice(0, index) + typo + good.slice(index + key.length))
+    const before = good.slice(0, index).split('\n')
+    const place = `g.yaml:${before.length}:${before.at(-1)!.length + 1} `
+    t.ok(faults.length === 1 && faults[0]!.startsWith(place), `${typo} at ${place}: ${faults}`)
+    t.match(faults[0], new RegExp(`${typo}: .*; did you mean "${key}"\\? \\(SLUICE_CONFIG_`))
+  }
+})
+
+t.test('what listeners of this version cannot do', async t => {
+  t.same(await faultsOf('listeners: [{ name: web, port: 0, tls: { cert: a.pem }, http2: true }]\n'), [
+    'g.yaml:1:35 listeners[0].tls: unknown key; this version has no TLS on listeners; end it in front of the gateway (SLUICE_CONFIG_UNKNOWN_KEY)',
+    'g.yaml:1:57 listeners[0].http2: unknown key; this version has no HTTP/2 on listeners (SLUICE_CONFIG_UNKNOWN_KEY)',
+  ])
 })
 
 t.test('faults of listeners', async t => {
@@ -424,6 +493,11 @@ t.test('what a fault of the text leaves open is not told as something else', asy
     ['plugins: [{ limit: { limit: "${GONE}", to: b } }]\n', [`3:29 plugins[0].limit.limit: ${gone}`]],
     ['plugins: [{ id: { when: { path: "${GONE}" } } }]\n', [`3:33 plugins[0].id.when.path: ${gone}`]],
     ['plugins: [{ id: { off: "${GONE}" } }]\n', [`3:24 plugins[0].id.off: ${gone}`]],
+    [
+      'routes: [{ name: r, upstream: a, match: { path: ["${GONE}", /a] } }]\n',
+      [`3:50 routes[0].match.path[0]: ${gone}`],
+    ],
+    ['plugins: [{ nested: { of: [x, "${GONE}"] } }]\n', [`3:31 plugins[0].nested.of[1]: ${gone}`]],
     ['stores: { s: { kind: "${GONE}", url: "redis://h" } }\n', [`3:22 stores.s.kind: ${gone}`]],
     ['stores: ${GONE}\nplugins: [{ limit: { limit: 1, to: b } }]\n', [`3:9 stores: ${gone}`]],
     ['"${GONE}": 1\n', ['3:1 ["${GONE}"]: variables stand in values and not in keys (SLUICE_CONFIG_ENV)']],
