@@ -178,8 +178,8 @@ function syntaxFaults(
   let end = -1
   for (const error of errors) {
     const offset = error.pos[0]
-    // What follows on the same line is mostly an echo of the first.
-    if (offset < end) continue
+    // What follows on the same line is mostly an echo of the first, and so is each line behind a document that ended early.
+    if (offset < end || (told > 0 && error.message.includes('in YAML stream'))) continue
     const start = text.lastIndexOf('\n', Math.max(0, offset - 1)) + 1
     end = text.indexOf('\n', offset)
     if (end === -1) end = text.length + 1

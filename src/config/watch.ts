@@ -54,7 +54,12 @@ export function watchFile(file: string, changed: () => void, retry = RETRY): Wat
     looking = looking.then(async () => {
       await follow()
       const now = identity(await statOf(file))
-      if (closed || now === '' || now === seen) return
+      if (closed || now === seen) return
+      // What follows is a change though it be the same file again: a reload may have missed it meanwhile.
+      if (now === '') {
+        seen = ''
+        return
+      }
       if (!settled) return later(DEBOUNCE)
       seen = now
       changed()

@@ -63,6 +63,12 @@ t.test('every fault of the text has its line and column', async t => {
     ['a: 1\n---\nb: 1\n', ['g.yaml:2:1 a second document begins here (`---`); one is due (SLUICE_CONFIG_SYNTAX)']],
     ['# nothing\n', ['g.yaml:1:1 the file is empty; a gateway needs at least `listeners` (SLUICE_CONFIG_MISSING)']],
     ['', ['g.yaml:1:1 the file is empty; a gateway needs at least `listeners` (SLUICE_CONFIG_MISSING)']],
+    [
+      'a:\n  - { b: ${C} }\n  - { b: 1 }\nd: 1\ne: 1\n',
+      [
+        'g.yaml:2:11 Unexpected flow-map-start at node end; inside { } or [ ] write "${NAME}" in quotes (SLUICE_CONFIG_SYNTAX)',
+      ],
+    ],
     ['a:\n\tb: 1\n', ['g.yaml:2:1 Tabs are not allowed as indentation (SLUICE_CONFIG_SYNTAX)']],
     [
       'a: 1\na: 2\nb: ${GONE}\n__proto__: 1\n',

@@ -55,6 +55,24 @@ t.test('a swap of the symlink that Kubernetes keeps beside the file', async t =>
   t.equal(readFileSync(join(dir, 'g.yaml'), 'utf8'), 'a: 2\n')
 })
 
+t.test('a file that goes and comes back as it was', async t => {
+  const dir = t.testdir({ 'real.yaml': 'a: 1\n', 'h.yaml': '' })
+  const file = join(dir, 'g.yaml')
+  symlinkSync('real.yaml', file)
+  const watch = watching(t, file)
+  rmSync(file)
+  // Two looks of a neighbour's watch: by then its absence was seen.
+  const other = watching(t, join(dir, 'h.yaml'))
+  for (const n of [0, 1]) {
+    writeFileSync(join(dir, 'h.yaml'), `a: ${n}\n`)
+    await other.next(n)
+  }
+  t.equal(watch.calls(), 0)
+  symlinkSync('real.yaml', file)
+  await watch.next(0)
+  t.equal(watch.calls(), 1)
+})
+
 t.test('a directory that is replaced, and one that comes later', async t => {
   const root = t.testdir({ conf: { 'g.yaml': 'a: 1\n' }, next: { 'g.yaml': 'a: 2\n' } })
   const file = join(root, 'conf', 'g.yaml')
