@@ -22,6 +22,9 @@ import { concealer, redact } from './redact.ts'
 import { decodeSource, readSource, SourceError } from './source.ts'
 import { isRecord, readTree, type Tree } from './tree.ts'
 
+/** A name that is meant to be a file. */
+const MODULE = /\.[cm]?[jt]s$/
+
 /** More than this many faults are counted and not told one by one. */
 const MAX_FAULTS = 1_000
 
@@ -264,7 +267,10 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
         continue
       }
       if (definition === undefined) {
-        const message = `there is no plugin ${quote(entry.name)}${hint(entry.name, catalog.names())}`
+        const advice = MODULE.test(entry.name)
+          ? '; a module of yours begins with ./'
+          : hint(entry.name, catalog.names())
+        const message = `there is no plugin ${quote(entry.name)}${advice}`
         problems.push({ path: at, message, code: 'SLUICE_CONFIG_REFERENCE', on: 'key' })
       } else if (!entry.off) problems.push(...optionProblems(definition, entry, at, surroundings))
     }

@@ -183,8 +183,10 @@ function syntaxFaults(
     const start = text.lastIndexOf('\n', Math.max(0, offset - 1)) + 1
     end = text.indexOf('\n', offset)
     if (end === -1) end = text.length + 1
-    const flow = /[{[,].*\$\{/.test(text.slice(start, Math.min(offset + 40, start + 500)))
-    let advice = flow ? `; inside { } or [ ] write "\${NAME}" in quotes` : ''
+    const before = text.slice(start, Math.min(offset + 40, start + 500))
+    let advice = ''
+    if (/[{[,].*\$\{/.test(before)) advice = `; inside { } or [ ] write "\${NAME}" in quotes`
+    else if (/[{[,].*\/\{/.test(before)) advice = '; a parameter of a path is written :id'
     if (error.message.startsWith('Alias')) advice = ADVISE_QUOTES
     add(offset, [], `${error.message.split('\n')[0]}${advice}`, 'SLUICE_CONFIG_SYNTAX')
     if (++told === MAX_SYNTAX_FAULTS) return

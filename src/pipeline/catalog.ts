@@ -1,11 +1,14 @@
 // The kinds of plugin that a configuration may name: the bundled ones, and modules beside the YAML file; and balancers of users.
 import { readFile, realpath, stat } from 'node:fs/promises'
-import { basename, extname, resolve } from 'node:path'
+import { basename, dirname, extname, resolve, sep } from 'node:path'
 import type { BalancerDefinition } from '../upstream/balance/user.ts'
 import { type PluginDefinition, PluginOptionsError } from './plugin.ts'
 
 /** How long a user's module may take to load, in milliseconds: a top-level await without end must not hold a reload. */
 const LOAD_TIME = 10_000
+
+/** What the compiler puts before a syntax error. */
+const PARSE_ERROR = 'ParseError: '
 
 /** True for a name that is a module beside the YAML file. */
 export function isUserPlugin(name: string): boolean {
@@ -64,9 +67,7 @@ export class Catalog {
    */
   async loadUser(name: string, baseDir: string): Promise<PluginDefinition> {
     const exported = await this.loadOnce(name, baseDir)
-    if (!isDefinition(exported)) {
-      throw new PluginOptionsError(`${name} has no plugin as its default export; export default definePlugin({ … })`)
-    }
+    if (!isDefinition(exported)) throw new PluginOptionsError(`${name} ${lack(exported)}`)
     // In logs and on the admin page the plugin goes by its own name, or by that of its file.
     return exported.name ? exported : { ...exported, name: basename(name, extname(name)) }
   }
@@ -95,8 +96,8 @@ export class Catalog {
     const found = await stat(file).catch(() => null)
     if (found === null) throw new PluginOptionsError(`there is no file ${name} beside the configuration file`)
     if (!found.isFile()) throw new PluginOptionsError(`${name} is not a file`)
+    const real = await realpath(file)
     try {
-      const real = await realpath(file)
       // Only those who have plugins of their own pay for the compiler.
       const { createJiti } = await import('jiti')
       const jiti = createJiti(real, { moduleCache: false, fsCache: false, virtualModules: { ...this.modules } })
@@ -107,7 +108,10 @@ export class Catalog {
       const module = (await within(Promise.resolve(loading))) as { default?: unknown } | null
       return module?.default ?? module
     } catch (error) {
-      throw new PluginOptionsError(`${name} does not load: ${firstLine(error)}`)
+      const why = firstLine(error)
+        .replace(/^ParseError: /, '')
+        .trimEnd()
+      throw new PluginOptionsError(`${name} does not load: ${why}${placeOf(error, name, dirname(real))}`)
     }
   }
 }
@@ -126,6 +130,34 @@ function isDefinition(value: unknown): value is PluginDefinition {
   return (
     typeof create === 'function' && typeof (options as { safeParse?: unknown } | undefined)?.safeParse === 'function'
   )
+}
+
+/** What a user's module lacks to be a plugin. */
+function lack(exported: unknown): string {
+  const { options, create } = (typeof exported === 'object' ? (exported ?? {}) : {}) as Partial<PluginDefinition>
+  if (options === undefined && create === undefined)
+    return 'has no plugin as its default export; export default definePlugin({ … })'
+  if (typeof create !== 'function') return 'has no `create`; write `create(options, context) { return { … } }`'
+  return options === undefined
+    ? 'has no `options`; for a plugin without any write `options: z.strictObject({})`'
+    : 'has `options` that are no zod schema; write `options: z.strictObject({ … })`'
+}
+
+/**
+ * ` at FILE:LINE:COLUMN` of a syntax error, or ` at FILE:LINE` of a throw, where that is in the module or below its
+ * folder: what is compiled keeps its lines alone.
+ */
+function placeOf(error: unknown, name: string, folder: string): string {
+  const [first = '', ...lines] = error instanceof Error ? (error.stack ?? '').split('\n') : []
+  for (const line of lines) {
+    const from = line.indexOf(folder + sep)
+    const found = from === -1 ? null : /^(.*:\d+):(\d+)\)?$/.exec(line.slice(from + folder.length + 1))
+    if (found === null || line.includes('node_modules')) continue
+    // The compiler counts columns from 0.
+    const column = first.includes(PARSE_ERROR) ? `:${Number(found[2]) + 1}` : ''
+    return ` at ${name.slice(0, name.lastIndexOf('/') + 1)}${found[1]}${column}`
+  }
+  return ''
 }
 
 /** First line of what was thrown, bounded. */

@@ -75,6 +75,9 @@ export const pluginEntry = z
     const names = Object.keys(raw)
     const name = names[0]
     if (name === undefined || name === '') return fail(SHAPE)
+    if (name === 'name' && typeof raw['name'] === 'string') {
+      return fail(`the name of a plugin is the key of its options, as in ${raw['name']}: { … }`, ['name'])
+    }
     if (names.length > 1) {
       const message = `one plugin an entry is due: ${SHAPE}; indent the options of ${name} deeper, or begin another entry`
       // The key is what is too much here, not its value: config/explain.ts points at it.

@@ -74,6 +74,8 @@ export interface PathPattern {
 }
 
 const PARAMETER = /^:([A-Za-z_][A-Za-z0-9_]*)$/
+/** As others write parameters and what is left. Raw braces are no part of a URI (RFC 3986 2); escaped ones stand for themselves. */
+const BRACED = /^\{[*+]?([A-Za-z_][A-Za-z0-9_]*)[^{}]*\}$/
 
 /** Parse `/a`, `/users/:id`, `/a/*` (`/a` and all below it), `/*`, or a mixture such as `/a/:id/b/*`. Throws PatternError. */
 export function parsePath(text: string): PathPattern {
@@ -91,6 +93,9 @@ export function parsePath(text: string): PathPattern {
       names.push(name)
       return null
     }
+    const braced = BRACED.exec(piece)?.[1]
+    if (braced !== undefined)
+      throw new PatternError(`\`${piece}\`: a parameter is written :${braced}, and the rest of a path *`)
     if (piece.includes('*')) throw new PatternError('`*` stands only as the last whole segment, as in /a/*')
     return literal(piece)
   })

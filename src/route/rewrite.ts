@@ -4,6 +4,8 @@ import { type PathPattern, PatternError, parameterIndex, segmentAt, starAt } fro
 
 /** `:id` or `*`. A colon before anything but a letter or `_` is text: `https://host:8443/`. */
 const CAPTURE = /:([A-Za-z_][A-Za-z0-9_]*)|\*/g
+/** As others write a capture: raw braces are no part of a URI (RFC 3986 2). */
+const BRACED = /\{([A-Za-z_][A-Za-z0-9_]*)\}/
 /** Scheme and authority of an absolute (or scheme-relative) URL. */
 const AUTHORITY = /^(?:[A-Za-z][A-Za-z0-9+.-]*:)?\/\/[^/?#]*/
 
@@ -90,6 +92,7 @@ export class PathRewrite {
     if (/[?#]/.test(text)) throw new PatternError('a path has no query: it goes on as the client sent it')
     if (/[^\x21-\x7e]/.test(text))
       throw new PatternError('a path has neither spaces nor characters past ASCII: escape them')
+    checkBraces(text)
     if (normalizePath(text.replace(CAPTURE, 'x'), true) === null) throw new PatternError('is no valid path')
   }
 
@@ -130,6 +133,7 @@ export class RedirectTarget {
     }
     if (/[^\x21-\x7e]|\\/.test(text))
       throw new PatternError('a URL has no spaces, backslashes or characters past ASCII: escape them')
+    checkBraces(text)
     // What a client sends must never choose the host, nor grow its name: https://example.com* with /.evil.org.
     if (authority !== undefined && /:[A-Za-z_]|\*/.test(authority.replace(/^[^/]*/, ''))) {
       throw new PatternError('`*` and parameters stand only behind the host')
@@ -159,6 +163,11 @@ export class RedirectTarget {
     }
     return target + this.#fragment
   }
+}
+
+function checkBraces(text: string): void {
+  const found = BRACED.exec(text)
+  if (found !== null) throw new PatternError(`\`${found[0]}\`: a parameter is written :${found[1]}`)
 }
 
 function cut(text: string): { target: string; fragment: string } {

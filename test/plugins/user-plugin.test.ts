@@ -83,9 +83,12 @@ t.test('a module is read anew on a reload; a broken one is a fault, and the old 
   t.equal(await says(), 'two loud all')
 
   for (const [text, fault] of [
-    ['export default {', /says\.mjs does not load: /],
-    ["throw new Error('not today')", /says\.mjs does not load: not today/],
+    ['export default {\n  a: ]', /says\.mjs does not load: Unexpected token at \.\/says\.mjs:2:6 \(/],
+    ["\nthrow new Error('not today')", /says\.mjs does not load: not today at \.\/says\.mjs:2 \(/],
     ['export default 1', /has no plugin as its default export/],
+    ['export default { create() {} }', /has no `options`; for a plugin without any write `options: z\.strictObject/],
+    ['export default { create() {}, options: {} }', /has `options` that are no zod schema/],
+    ['export default { options: {} }', /has no `create`/],
     ["import nothing from 'no-such-package'\nexport default nothing", /says\.mjs does not load: .*no-such-package/],
   ] as const) {
     writeFileSync(module, text)
@@ -128,14 +131,19 @@ t.test('check knows them too', async t => {
   const files = {
     'says.ts': plugin("'typed' as string", 'interface Unused { readonly a: number }'),
     'also.ts': plugin("'typed'").replace("'sluice'", "'sluice/plugin-api'"),
+    'import.ts': "import { x } from './broken.ts'\nexport default x\n",
+    'broken.ts': '\nexport const x = ;\n',
     'good.yaml': config('{ ./says.ts: { word: x } }, ./also.ts'),
-    'bad.yaml': config('{ ./says.ts: { word: 1 } }, ./missing.ts'),
+    'bad.yaml': config('{ ./says.ts: { word: 1 } }, ./missing.ts, ./import.ts'),
   }
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
   const good = sluice(t, ['check', '-c', join(folder, 'good.yaml')])
   t.same(await good.exit(30_000), { code: 0, signal: null }, good.err)
   const bad = sluice(t, ['check', '-c', join(folder, 'bad.yaml')])
   t.same(await bad.exit(30_000), { code: 1, signal: null })
-  t.equal(bad.err.trimEnd().split('\n').length, 2, bad.err)
-  t.match(bad.err, /bad\.yaml:4:\d+ .*word: .*\n.*there is no file \.\/missing\.ts/)
+  t.equal(bad.err.trimEnd().split('\n').length, 3, bad.err)
+  t.match(
+    bad.err,
+    /bad\.yaml:4:\d+ .*word: .*\n.*there is no file \.\/missing\.ts.*\n.*does not load: .* at \.\/broken\.ts:2:18 /,
+  )
 })

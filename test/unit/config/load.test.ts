@@ -105,6 +105,20 @@ t.test('one wrong value is one fault, at its place', async t => {
       'plugins: [zzzzzz]\n',
       ['3:11 plugins[0].zzzzzz: there is no plugin "zzzzzz"; known: limit, id, nested (SLUICE_CONFIG_REFERENCE)'],
     ],
+    [
+      'plugins: [sunset.ts, ../x.mjs]\n',
+      [
+        '3:11 plugins[0]["sunset.ts"]: there is no plugin "sunset.ts"; a module of yours begins with ./ (SLUICE_CONFIG_REFERENCE)',
+        '3:22 plugins[1]["../x.mjs"]: there is no plugin "../x.mjs"; a module of yours begins with ./ (SLUICE_CONFIG_REFERENCE)',
+      ],
+    ],
+    [
+      'plugins:\n  - name: limit\n    limit: 5\n  - name: id\n',
+      ['limit', 'id'].map(
+        (name, i) =>
+          `${[4, 6][i]}:11 plugins[${i}].name: the name of a plugin is the key of its options, as in ${name}: { … } (SLUICE_CONFIG_INVALID)`,
+      ),
+    ],
     ['plugins:\n  - limit\n', ['4:5 plugins[0].limit.limit: is missing (SLUICE_CONFIG_MISSING)']],
     [
       'plugins:\n  - limit:\n      limit: 0\n',

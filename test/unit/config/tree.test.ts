@@ -64,6 +64,12 @@ t.test('every fault of the text has its line and column', async t => {
     ['# nothing\n', ['g.yaml:1:1 the file is empty; a gateway needs at least `listeners` (SLUICE_CONFIG_MISSING)']],
     ['', ['g.yaml:1:1 the file is empty; a gateway needs at least `listeners` (SLUICE_CONFIG_MISSING)']],
     [
+      'a: { path: /b/{id} }\n',
+      [
+        'g.yaml:1:15 Unexpected flow-map-start at node end; a parameter of a path is written :id (SLUICE_CONFIG_SYNTAX)',
+      ],
+    ],
+    [
       'a:\n  - { b: ${C} }\n  - { b: 1 }\nd: 1\ne: 1\n',
       [
         'g.yaml:2:11 Unexpected flow-map-start at node end; inside { } or [ ] write "${NAME}" in quotes (SLUICE_CONFIG_SYNTAX)',

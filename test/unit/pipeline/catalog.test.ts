@@ -72,8 +72,8 @@ t.test('what is no plugin says why', async t => {
   }
   t.equal(await told('./gone.ts'), 'there is no file ./gone.ts beside the configuration file')
   t.equal(await told('./folder'), './folder is not a file')
-  t.equal(await told('./throws.js'), './throws.js does not load: not today')
-  t.match(await told('./syntax.ts'), /^\.\/syntax\.ts does not load: /)
+  t.equal(await told('./throws.js'), './throws.js does not load: not today at ./throws.js:1')
+  t.match(await told('./syntax.ts'), /^\.\/syntax\.ts does not load: .* at \.\/syntax\.ts:1:17$/)
   t.match(await told('./import.ts'), /^\.\/import\.ts does not load: .*gone-package/)
   for (const name of ['./other.ts', './number.ts']) t.match(await told(name), /has no plugin as its default export/)
 })

@@ -19,6 +19,11 @@ t.test('path patterns', async t => {
   t.equal(parsePath('/caf\u00e9/\u{1f600}').exact, '/caf%C3%A9/%F0%9F%98%80', 'text past ASCII is escaped')
   t.equal(parsePath('/%63af%c3%a9').exact, '/caf%C3%A9', 'escapes are normalised')
   t.equal(parsePath('/a%2fb').exact, '/a%2Fb', 'for listeners that keep it')
+  for (const braced of ['{id}', '{id+}', '{*id}', '{id:[0-9]+}', '{id...}']) {
+    const message = `\`${braced}\`: a parameter is written :id, and the rest of a path *`
+    t.throws(() => parsePath(`/users/${braced}`), { message })
+  }
+  t.equal(parsePath('/a/{b}c/%7Bd%7D').exact, '/a/{b}c/%7Bd%7D', 'braces that are no parameter')
   t.equal(parsePath('/v1/users:batch').exact, '/v1/users:batch', 'a colon inside a segment is text')
   const faults = [
     '',

@@ -95,6 +95,7 @@ t.test('templates that cannot be', async t => {
     ['/../a', '/*'],
     ['/%zz', '/*'],
     ['/caf\u00e9', '/*'],
+    ['/v2/{id}', '/:id'],
   ]
   for (const [template, pattern] of rewrites) {
     t.throws(() => rewrite(template, pattern, '/'), { name: 'PatternError' }, `rewrite ${template} on ${pattern}`)
@@ -116,6 +117,7 @@ t.test('templates that cannot be', async t => {
     ['https://b.test/#*', '/*'],
     ['https://b.test/\r\nx: y', '/*'],
     ['/\\evil.test', '/*'],
+    ['/v2/{id}', '/:id'],
   ]
   for (const [template, pattern] of redirects) {
     t.throws(
