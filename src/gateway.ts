@@ -5,7 +5,7 @@ import { resolve } from 'node:path'
 import { AdminServer } from './admin/admin.ts'
 import type { Config } from './config/document.ts'
 import { type Fault, formatFault, type Path } from './config/fault.ts'
-import { faultIn, type Loaded, loadFile } from './config/load.ts'
+import { faultIn, type Loaded, loadFile, remedyIn } from './config/load.ts'
 import { FileChecker } from './config/off-thread.ts'
 import { type Watching, watchFile } from './config/watch.ts'
 import { loadEngine } from './listener/engines.ts'
@@ -49,6 +49,9 @@ export class ConfigError extends Error {
 
 /** A listener could not be opened. */
 export class ListenError extends Error {
+  /** The option that has to be another. */
+  readonly option: 'host' | 'port'
+
   /** `name` is who wanted to: `listener web`, or `the admin pages`. */
   constructor(name: string, host: string, port: number, cause: Error & { code?: string }) {
     const why =
@@ -59,6 +62,7 @@ export class ListenError extends Error {
           : cause.message
     super(`${name} cannot listen on ${host}:${port}: ${why}`)
     this.name = 'ListenError'
+    this.option = cause.code === 'EADDRINUSE' || cause.code === 'EACCES' ? 'port' : 'host'
   }
 }
 
@@ -147,13 +151,18 @@ export class Gateway {
     // Watched before it is read: a change in between must not be missed.
     if (this.#options.watch !== false) this.#watcher = watchFile(resolve(file), () => void this.reload())
     let compiled: Compiled | null = null
+    let at: Path = []
     try {
       const loaded = await loadFile(file, { env, catalog })
       if (loaded.config === null) throw new ConfigError(loaded.faults)
       compiled = await this.#compile(loaded.config, catalog, null)
       this.#snapshot = compiled.snapshot
       this.#shown = loaded.shown
-      for (const options of loaded.config.listeners) this.#listeners.push(await this.#open(options))
+      for (const [i, options] of loaded.config.listeners.entries()) {
+        at = ['listeners', i]
+        this.#listeners.push(await this.#open(options))
+      }
+      at = ['admin']
       if (loaded.config.admin !== null) this.#admin = await this.#openAdmin(loaded.config.admin)
     } catch (error) {
       this.#watcher?.close()
@@ -161,6 +170,10 @@ export class Gateway {
       for (const { listener } of this.#listeners) listener.destroy()
       // All is closed: a stop has nothing left to close a second time.
       this.#snapshot = null
+      if (error instanceof ListenError) {
+        const remedy = await remedyIn(file, [...at, error.option], env)
+        if (remedy !== '') error.message += `: ${remedy}`
+      }
       throw error
     }
     compiled.commit()
@@ -229,10 +242,10 @@ export class Gateway {
         ...fresh.filter(({ port }) => !handover.concerns(port)),
         ...fresh.filter(({ port }) => handover.concerns(port)),
       ]) {
-        at = ['listeners', config.listeners.indexOf(options), 'port']
+        at = ['listeners', config.listeners.indexOf(options)]
         opened.set(options, await this.#open(options, () => handover.makeWay(options.port)))
       }
-      at = ['admin', 'port']
+      at = ['admin']
       if (config.admin !== null && admin === null) admin = await this.#openAdmin(config.admin, handover)
       if (this.#stopping !== null) throw new Error('the gateway is stopping')
     } catch (error) {
@@ -242,7 +255,9 @@ export class Gateway {
       if (this.#stopping === null) await this.#takeBack(handover)
       const { message } = error as Error
       if (!(error instanceof ListenError)) return this.#rejected([`${file}: ${message}`])
-      return this.#rejected([formatFault(await faultIn(file, at, message, 'SLUICE_CONFIG_INVALID', env))])
+      return this.#rejected([
+        formatFault(await faultIn(file, [...at, error.option], message, 'SLUICE_CONFIG_INVALID', env)),
+      ])
     }
     this.#snapshot = compiled.snapshot
     this.#shown = loaded.shown

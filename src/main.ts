@@ -76,6 +76,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const [command, ...rest] = positionals
   if (command === undefined) return usage('a command is due')
   if (rest.length > 0) return usage(`too many words: ${rest.join(' ')}; a file is named with -c`)
+  if (values.config === '') return usage('-c names no file; is the variable behind it empty?')
   const given = values.config ?? (process.env['SLUICE_CONFIG'] || null)
   const file = given ?? DEFAULT_FILE
   switch (command) {

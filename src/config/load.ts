@@ -15,7 +15,7 @@ import { isUserBalancer } from '../upstream/options.ts'
 import { certificateProblems } from './certificates.ts'
 import { type Config, document } from './document.ts'
 import { examine, type Problem, valueAt } from './explain.ts'
-import { FAULTY, type Fault, type FaultCode, hint, type Path, quote, sortFaults } from './fault.ts'
+import { FAULTY, type Fault, type FaultCode, formatPath, hint, type Path, quote, sortFaults } from './fault.ts'
 import { fitEnvironment } from './fit-environment.ts'
 import { listenAddressProblems } from './listen-address.ts'
 import { concealer, redact } from './redact.ts'
@@ -82,6 +82,22 @@ export async function faultIn(
     return tree.fault(path, concealer(tree.value, tree.substituted)(message, path), code)
   } catch {
     return readTree('', file, {}).fault(path, message, code)
+  }
+}
+
+/**
+ * What to change for another value at `path`: `set PORT, or change gateway.yaml:3:11` where it comes from the
+ * environment, the option's name where it does not stand in the file. `''` when that cannot be read. Never rejects.
+ */
+export async function remedyIn(file: string, path: Path, env: LoadContext['env']): Promise<string> {
+  try {
+    const tree = readTree(decodeSource(await readSource(file)), file, env)
+    if (valueAt(tree.value, path) === undefined) return `write ${formatPath(path)} into ${file}`
+    const { line, column } = tree.fault(path, '', 'SLUICE_CONFIG_INVALID')
+    const names = tree.substituted.find(found => formatPath(found.path) === formatPath(path))?.names ?? []
+    return `${names.length === 0 ? '' : `set ${names.join(' or ')}, or `}change ${file}:${line}:${column}`
+  } catch {
+    return ''
   }
 }
 

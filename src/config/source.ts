@@ -1,6 +1,7 @@
 // Reading the configuration file: a regular file of bounded size in strict UTF-8, or a fault that says why not.
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 
 /** Largest configuration file, in bytes. */
 export const MAX_BYTES = 10 * 1024 * 1024
@@ -47,7 +48,7 @@ export async function readSource(file: string): Promise<Uint8Array> {
     throw new SourceError('file', 'the file grew while it was read; try again')
   } catch (error) {
     if (error instanceof SourceError) throw error
-    throw new SourceError('file', reason(error))
+    throw new SourceError('file', reason(error, file))
   }
 }
 
@@ -72,11 +73,11 @@ function decodeText(bytes: Uint8Array): string {
   }
 }
 
-function reason(error: unknown): string {
+function reason(error: unknown, file: string): string {
   const { code, message } = error as NodeJS.ErrnoException
   switch (code) {
     case 'ENOENT':
-      return 'there is no such file'
+      return `there is no such file in ${dirname(resolve(file))}; name another with -c FILE`
     case 'EACCES':
     case 'EPERM':
       return 'the file may not be read (permission denied)'

@@ -130,6 +130,7 @@ t.test('usage, help and version', async t => {
     [['start', 'now'], 'too many words: now'],
     [['check', '--file', 'x'], '--file'],
     [['check', '-c'], '-c'],
+    [['start', '-c', ''], '-c names no file'],
   ] as const) {
     const { code, out, err } = await run(t, args)
     t.match({ code, out, err }, { code: 2, out: '', err: /\n\nusage: sluice <command>/ })
@@ -197,6 +198,8 @@ t.test('demo: each line that it prints does what it says', async t => {
     found => `${found[1]} ${found[2]}`,
   )
   t.same(services, ['orders v1', 'orders v2', 'users v1'])
+  const service = /on (http:\S+)/.exec(process.out)![1]
+  t.equal((await ask(new URL(`${service}//?status=201`), 'GET', {})).status, 201, 'a path that is no URL ends nothing')
   const lines = new Map([...process.out.matchAll(/^ {2}# (.*)\n {2}(curl .*)$/gm)].map(found => [found[1]!, found[2]!]))
   const answer = async (about: string) => {
     const found = [...lines].find(([what]) => what.startsWith(about))
@@ -287,6 +290,7 @@ t.test('demo: a port in use', async t => {
   const { code, err } = await run(t, ['demo'], { PORT: String(port), ADMIN_PORT: '0' })
   t.equal(code, 3)
   t.match(err, `listener web cannot listen on 127.0.0.1:${port}: the port is in use`)
+  t.match(err, /: set PORT, or change config\/gateway\.yaml:6:11\n$/)
 })
 
 t.test('whoever reads what it prints may leave', async t => {

@@ -122,7 +122,7 @@ t.test('a name that comes to no address: nobody makes way', async t => {
   const { g, reload } = await start(t, [`name: a, port: ${port}`])
   const client = await RawClient.connect(t, port)
   t.notOk(await reload([`name: a, port: ${port}, host: nowhere.invalid`]))
-  t.match(g.faults, [/listeners\[0\]\.port: listener a cannot listen on nowhere\.invalid:\d+: getaddrinfo/])
+  t.match(g.faults, [/listeners\[0\]\.host: listener a cannot listen on nowhere\.invalid:\d+: getaddrinfo/])
   t.equal((await client.head('GET /here HTTP/1.1', 'Host: a').response()).text, 'here')
 })
 

@@ -182,7 +182,7 @@ t.test('a port in use: 3, with the listener and what to do', async t => {
   t.same(await web.exit(30_000), { code: 3, signal: null })
   t.equal(
     web.err,
-    `sluice: listener web cannot listen on 127.0.0.1:${port}: the port is in use; stop what listens there or take another port (0 takes any free one)\n`,
+    `sluice: listener web cannot listen on 127.0.0.1:${port}: the port is in use; stop what listens there or take another port (0 takes any free one): change ${join(folder, 'web.yaml')}:1:32\n`,
   )
   t.equal(web.out, '')
   t.same(await admin.exit(30_000), { code: 3, signal: null })

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
 import { formatFault } from '../../../src/config/fault.ts'
-import { deepFreeze, faultIn, loadFile, loadText } from '../../../src/config/load.ts'
+import { deepFreeze, faultIn, loadFile, loadText, remedyIn } from '../../../src/config/load.ts'
 import { providers } from '../../../src/discovery/providers.ts'
 import { Catalog } from '../../../src/pipeline/catalog.ts'
 import { definePlugin, type PluginDefinition, PluginOptionsError } from '../../../src/pipeline/plugin.ts'
@@ -837,7 +837,9 @@ t.test('what is no readable file is a fault and no wait', async t => {
   truncateSync(join(dir, 'large.yaml'), 10 * 1024 * 1024 + 1)
   t.same(await told(join(dir, 'good.yaml')), [])
   t.same(await told(join(dir, 'link')), [])
-  t.same(await told(join(dir, 'gone.yaml')), ['/gone.yaml:1:1 there is no such file (SLUICE_CONFIG_FILE)'])
+  t.same(await told(join(dir, 'gone.yaml')), [
+    `/gone.yaml:1:1 there is no such file in ${dir}; name another with -c FILE (SLUICE_CONFIG_FILE)`,
+  ])
   t.same(await told(join(dir, 'folder')), ['/folder:1:1 is a directory; name the YAML file in it (SLUICE_CONFIG_FILE)'])
   t.same(await told(join(dir, 'fifo')), ['/fifo:1:1 is not a regular file (SLUICE_CONFIG_FILE)'])
   t.same(await told(join(dir, 'circle')), ['/circle:1:1 the symbolic links go in a circle (SLUICE_CONFIG_FILE)'])
@@ -861,6 +863,15 @@ t.test('a fault found later gets its line from the file, and tells no secret', a
     A_TOKEN: 'hunter2',
   })
   t.equal(told.message, 'not [redacted]')
+})
+
+t.test('what to change in a file, or in the environment', async t => {
+  const dir = t.testdir({ 'g.yaml': 'listeners:\n  - { name: a, port: "${PORT:-80}" }\n  - { name: b, port: 80 }\n' })
+  const file = join(dir, 'g.yaml')
+  t.equal(await remedyIn(file, ['listeners', 0, 'port'], {}), `set PORT, or change ${file}:2:22`)
+  t.equal(await remedyIn(file, ['listeners', 1, 'port'], {}), `change ${file}:3:22`)
+  t.equal(await remedyIn(file, ['admin', 'port'], {}), `write admin.port into ${file}`)
+  t.equal(await remedyIn(join(dir, 'gone'), ['admin', 'port'], {}), '')
 })
 
 t.test('freezing goes all the way down', async t => {
