@@ -51,13 +51,12 @@ export function substitute(text: string, env: Readonly<Record<string, string | u
   return { text: replaced, names, faults }
 }
 
-/** A plain scalar as the YAML 1.2 core schema reads it (YAML 1.2.2, 10.3.2). */
+/** A plain scalar as the YAML 1.2 core schema reads it (YAML 1.2.2, 10.3.2); what is past all numbers stays a text. */
 export function resolveCore(text: string): string | number | boolean | null {
   if (/^(?:~|null|Null|NULL|)$/.test(text)) return null
   if (/^(?:true|True|TRUE)$/.test(text)) return true
   if (/^(?:false|False|FALSE)$/.test(text)) return false
-  if (/^[-+]?[0-9]+$/.test(text)) return Number(text)
-  if (/^0o[0-7]+$/.test(text) || /^0x[0-9a-fA-F]+$/.test(text)) return Number(text)
-  if (/^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/.test(text)) return Number(text)
-  return text
+  const decimal = /^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/
+  if (!decimal.test(text) && !/^0o[0-7]+$/.test(text) && !/^0x[0-9a-fA-F]+$/.test(text)) return text
+  return Number.isFinite(Number(text)) ? Number(text) : text
 }

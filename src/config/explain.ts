@@ -77,14 +77,19 @@ function explain(
   )
   return { problems: told, meant }
 
-  /** The length of what is of a wrong kind is told as well by the library: an empty list has one where text is due. */
+  /**
+   * One bound of a value is told, the last: that of the option, behind what every whole number is held to. And none of
+   * what is of a wrong kind: an empty list has a length where text is due.
+   */
   function all(found: readonly Issue[], before: Path): void {
-    const mistyped = new Set(
-      found.filter(({ code }) => code === 'invalid_type').map(({ path }) => pathKey(path as Path)),
-    )
+    const last = new Map<string, Issue>()
     for (const issue of found) {
-      if (issue.code !== 'too_small' || !mistyped.has(pathKey(issue.path as Path))) one(issue, before)
+      const key = pathKey(issue.path as Path)
+      if (issue.code === 'invalid_type' || (isBound(issue) && last.get(key)?.code !== 'invalid_type'))
+        last.set(key, issue)
     }
+    for (const issue of found)
+      if (!isBound(issue) || last.get(pathKey(issue.path as Path)) === issue) one(issue, before)
   }
 
   function one(issue: Issue, before: Path): void {
@@ -124,11 +129,13 @@ function explain(
     const known = knownKeys(schema, path, valueAt(input, path))
     const offered = path.length === 0 ? [...known, ...others] : known
     const absent = Object.assign({}, ...schemasAt(schema, path).map(held => absentKeys.get(held)))
+    const below = known.map(name => {
+      const inner: Path = [...path, name]
+      return { name, keys: new Set(knownKeys(schema, inner, valueAt(input, inner))) }
+    })
     for (const key of keys) {
       const near = nearest(key, offered)
-      const under = known.filter(name =>
-        knownKeys(schema, [...path, name], valueAt(input, [...path, name])).includes(key),
-      )
+      const under = below.filter(inner => inner.keys.has(key)).map(({ name }) => name)
       let advice = hint(key, offered)
       if (Object.hasOwn(absent, key)) advice = `; ${absent[key]}`
       else if (under.length > 0) advice = `; it stands under ${under.join(' or ')}`
@@ -233,6 +240,10 @@ function isDefault(message: string): boolean {
 
 function isOnKey(issue: Issue): boolean {
   return issue.code === 'custom' && issue.params?.on === 'key'
+}
+
+function isBound({ code }: Issue): boolean {
+  return code === 'too_small' || code === 'too_big'
 }
 
 function isMismatch(issue: Issue): boolean {

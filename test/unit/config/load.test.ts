@@ -61,6 +61,8 @@ t.test('one wrong value is one fault, at its place', async t => {
     ],
     ['admin: on\n', ['3:8 admin: a map with host and port, or off, is due (SLUICE_CONFIG_INVALID)']],
     ['admin: { port: 99999 }\n', ['3:16 admin.port: must be at most 65535 (SLUICE_CONFIG_INVALID)']],
+    ['admin: { port: 99999999999999999999 }\n', ['3:16 admin.port: must be at most 65535 (SLUICE_CONFIG_INVALID)']],
+    ['admin: { port: -99999999999999999999 }\n', ['3:16 admin.port: must be at least 0 (SLUICE_CONFIG_INVALID)']],
     ['admin: { prot: 1 }\n', ['3:10 admin.prot: unknown key; did you mean "port"? (SLUICE_CONFIG_UNKNOWN_KEY)']],
     [
       'trustedProxies: [10.0.0.0/8, 10.0.0.0/33, x]\n',

@@ -125,6 +125,7 @@ t.test('variables of the environment', async t => {
     ])
   }
   t.match(faultsOf('a: { b: ${PORT} }\n'), [/^g\.yaml:1:10 .*write "\$\{NAME\}" in quotes/])
+  t.same(read('a: ${PORT}e400\n').value, { a: '8080e400' }, 'no number is that large')
   t.match(faultsOf('a: ${toString}\n'), [/the environment has no toString/])
   t.same(read('a: [x, "${NAME}"]\nb: ${PORT}\n').substituted, [
     { path: ['a', 1], names: ['NAME'], text: 'orders' },
