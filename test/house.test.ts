@@ -284,3 +284,14 @@ t.test('every plugin has its page, and stands in the list', async t => {
   }
   holds(t, 'folder, page and list agree', broken)
 })
+
+t.test('tests find files of the repository from its root', async t => {
+  const broken: string[] = []
+  for (const { path, text } of sourcesIn('test')) {
+    for (const [i, line] of text.split('\n').entries()) {
+      // They are stripped to another folder before they run, which has the sources and nothing else.
+      if (/\bnew URL\('[^']*(?<!\.ts)', import\.meta\.url\)/.test(line)) broken.push(`${path}:${i + 1} ${line.trim()}`)
+    }
+  }
+  holds(t, 'by ROOT of support/root.ts', broken)
+})
