@@ -44,6 +44,7 @@ export {
   type PluginSurroundings,
   type SharedContext,
 } from './pipeline/plugin.ts'
+export { ownText } from './store/key.ts'
 export type { Algorithm, Counter, CounterOptions, CounterStore, Decider, Limit, Tally } from './store/store.ts'
 export { duration, fieldMap, fieldName, fieldValue, share, size } from './units.ts'
 export { type BalancerDefinition, defineBalancer, type UserBalancer } from './upstream/balance/user.ts'

@@ -1,5 +1,5 @@
 // The last good answers, to be given again while a breaker is open: those alone that a shared cache may keep (RFC 9111), in bounded memory.
-import { type Exchange, GATEWAY_FIELDS, type HeaderList, type Reply } from '../../src/plugin-api.ts'
+import { type Exchange, GATEWAY_FIELDS, type HeaderList, ownText, type Reply } from '../../src/plugin-api.ts'
 
 /** Largest body that is kept. */
 const LARGEST_BODY = 1024 * 1024
@@ -127,7 +127,7 @@ export class StaleAnswers {
     for (const text of entry.vary) cost += text.length
     if (known !== undefined) this.#forget(key, known)
     if (cost > this.#bytes) return
-    this.#kept.set(apart(key), { ...entry, body, cost })
+    this.#kept.set(ownText(key), { ...entry, body, cost })
     this.#used += cost
     for (const [oldest, gone] of this.#kept) {
       if (this.#kept.size <= this.#entries && this.#used <= this.#bytes) break
@@ -238,7 +238,7 @@ function readVary(x: Exchange): HeaderList | null {
     for (const part of headers[i + 1]!.split(',')) {
       const name = part.trim().toLowerCase()
       if (name === '*') return null
-      if (name !== '') found.push(name, apart(valuesOf(x.head.headers, name)))
+      if (name !== '') found.push(name, ownText(valuesOf(x.head.headers, name)))
     }
   }
   return found
@@ -247,11 +247,6 @@ function readVary(x: Exchange): HeaderList | null {
 function fits(vary: Readonly<HeaderList>, x: Exchange): boolean {
   for (let i = 0; i < vary.length; i += 2) if (valuesOf(x.head.headers, vary[i]!) !== vary[i + 1]) return false
   return true
-}
-
-/** The same text, kept without the request's head: paths and values are pieces of that, and would keep it alive. */
-function apart(text: string): string {
-  return Buffer.from(text, 'utf16le').toString('utf16le')
 }
 
 /** All values of a field in one text. */

@@ -16,9 +16,13 @@ export function shortKey(key: string): string {
 
 const scratch = Buffer.allocUnsafe(2 * LONGEST)
 
-/** The text of a short key for a map to keep: a field's value is a piece of its request's head, which would stay with it. */
-export function ownKey(key: string): string {
-  if (key.length < SLICE) return key
+/**
+ * The same text in memory of its own, for whoever keeps it longer than its request: a path or a field's value is a piece
+ * of that one's head, which would stay with it.
+ */
+export function ownText(text: string): string {
+  if (text.length < SLICE) return text
   // Not by way of UTF-8, which makes one of all halves of surrogate pairs.
-  return scratch.toString('utf16le', 0, scratch.write(key, 'utf16le'))
+  if (text.length > LONGEST) return Buffer.from(text, 'utf16le').toString('utf16le')
+  return scratch.toString('utf16le', 0, scratch.write(text, 'utf16le'))
 }

@@ -1,7 +1,7 @@
 // Counting on credit: units are taken from a shared store a few at a time and spent here, so that most requests wait for nobody.
 import { leaseBound } from '../metrics.ts'
 import { type Answer, type Decisions, Question, tallyOf } from './decision.ts'
-import { ownKey, shortKey } from './key.ts'
+import { ownText, shortKey } from './key.ts'
 import type { MemoryCounter, Now } from './memory.ts'
 import { type Counter, type CounterOptions, Tally } from './store.ts'
 
@@ -183,7 +183,7 @@ export class LeasedCounter implements Counter {
         this.#young = new Map()
       }
     } else this.#old.delete(key)
-    this.#young.set(ownKey(key), purse)
+    this.#young.set(ownText(key), purse)
     return purse
   }
 

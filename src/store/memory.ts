@@ -1,6 +1,6 @@
 // Counters in this process: a hit is answered at once, memory is bounded, and idle keys leave without a sweep.
 import { type Cell, createCell } from './cell.ts'
-import { ownKey, shortKey } from './key.ts'
+import { ownText, shortKey } from './key.ts'
 import { type Counter, type CounterOptions, type CounterStore, type Decider, type Limit, Tally } from './store.ts'
 
 /** A map is rehashed as a whole when it grows: many small ones never hold the event loop for long. */
@@ -187,7 +187,7 @@ class CellTable {
       cell = this.#create()
       this.size++
     }
-    shard.young.set(ownKey(key), cell)
+    shard.young.set(ownText(key), cell)
     return cell
   }
 
