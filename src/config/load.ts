@@ -78,7 +78,7 @@ export async function faultIn(
   env: LoadContext['env'] = process.env,
 ): Promise<Fault> {
   try {
-    const tree = readTree(decodeSource(await readSource(file)), file, env)
+    const tree = await treeOf(file, env)
     return tree.fault(path, concealer(tree.value, tree.substituted)(message, path), code)
   } catch {
     return readTree('', file, {}).fault(path, message, code)
@@ -91,7 +91,7 @@ export async function faultIn(
  */
 export async function remedyIn(file: string, path: Path, env: LoadContext['env']): Promise<string> {
   try {
-    const tree = readTree(decodeSource(await readSource(file)), file, env)
+    const tree = await treeOf(file, env)
     if (valueAt(tree.value, path) === undefined) return `write ${formatPath(path)} into ${file}`
     const { line, column } = tree.fault(path, '', 'SLUICE_CONFIG_INVALID')
     const names = tree.substituted.find(found => formatPath(found.path) === formatPath(path))?.names ?? []
@@ -99,6 +99,10 @@ export async function remedyIn(file: string, path: Path, env: LoadContext['env']
   } catch {
     return ''
   }
+}
+
+async function treeOf(file: string, env: LoadContext['env']): Promise<Tree> {
+  return readTree(decodeSource(await readSource(file)), file, env)
 }
 
 /** Freeze plain data all the way down; what is frozen already is taken to be so in all its parts. */

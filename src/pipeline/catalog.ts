@@ -108,9 +108,8 @@ export class Catalog {
       const module = (await within(Promise.resolve(loading))) as { default?: unknown } | null
       return module?.default ?? module
     } catch (error) {
-      const why = firstLine(error)
-        .replace(/^ParseError: /, '')
-        .trimEnd()
+      const line = firstLine(error).trimEnd()
+      const why = line.startsWith(PARSE_ERROR) ? line.slice(PARSE_ERROR.length) : line
       throw new PluginOptionsError(`${name} does not load: ${why}${placeOf(error, name, dirname(real))}`)
     }
   }
