@@ -1,5 +1,4 @@
 // One request and its answer on their way through the gateway: what every room above speaks about.
-import { randomBytes } from 'node:crypto'
 import type { GatewayError } from '../errors.ts'
 import type { CidrSet } from '../http/cidr.ts'
 import type { Downstream } from '../http/downstream.ts'
@@ -16,6 +15,7 @@ import {
 import { isFieldValue, isToken, remembering } from '../http1/framing.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
+import { uuidV7 } from './uuid.ts'
 
 /** What an exchange needs of the configuration it began under. A snapshot is one. */
 export interface ExchangeWorld {
@@ -195,36 +195,4 @@ function checked(name: string, value: string): string {
   }
   if (!isFieldValue(value)) throw new TypeError(`the value for header ${name} holds a control character`)
   return value
-}
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
-/** Bytes of randomness that are fetched at a time. */
-const ENTROPY = 4096
-
-let idTime = 0
-let idCount = 0
-/** Of the current millisecond: up to the version's digit. */
-let idHead = ''
-/** Hexadecimal digits. */
-let entropy = ''
-let entropyAt = 0
-
-/** A UUID of version 7 (RFC 9562 5.7): time, a counter within the millisecond, randomness. Sorts by time. */
-export function uuidV7(): string {
-  const now = Date.now()
-  if (now > idTime || ++idCount > 0xfff) {
-    idTime = Math.max(now, idTime + 1)
-    idCount = 0
-    const time = idTime.toString(16).padStart(12, '0')
-    idHead = `${time.slice(0, 8)}-${time.slice(8)}-7`
-  }
-  if (entropyAt === entropy.length) {
-    entropy = randomBytes(ENTROPY).toString('hex')
-    entropyAt = 0
-  }
-  const at = entropyAt
-  entropyAt += 16
-  const variant = '89ab'.charAt(entropy.charCodeAt(at) & 3)
-  const count = `${HEX[idCount >> 8]!.charAt(1)}${HEX[idCount & 0xff]}`
-  return `${idHead}${count}-${variant}${entropy.substring(at + 1, at + 4)}-${entropy.substring(at + 4, at + 16)}`
 }

@@ -44,6 +44,9 @@ export interface RequestHead {
   removed?: string[]
 }
 
+/** What a request asks for, and of whom. */
+export type RequestLine = Readonly<Pick<RequestHead, 'method' | 'path' | 'query' | 'host'>>
+
 /** An upstream's answer: framing is in `bodyLength`, hop-by-hop fields are gone. */
 export interface ResponseHead {
   status: number

@@ -1,6 +1,6 @@
 // The one place where an error or a Reply becomes an answer: problem+json by RFC 9457, and never a cause.
 import type { GatewayError } from '../errors.ts'
-import { uuidV7 } from '../exchange/exchange.ts'
+import { uuidV7 } from '../exchange/uuid.ts'
 import type { Downstream } from '../http/downstream.ts'
 import { type HeaderList, header, type Reply, type ResponseHead } from '../http/head.ts'
 import { problem } from '../http/problem.ts'

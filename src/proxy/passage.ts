@@ -3,7 +3,7 @@ import type { Timer } from '../clock.ts'
 import type { GatewayError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
 import type { Downstream } from '../http/downstream.ts'
-import type { Reply, RequestHead } from '../http/head.ts'
+import type { Reply, RequestHead, RequestLine } from '../http/head.ts'
 import type { Route } from '../route/route.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 
@@ -23,6 +23,8 @@ export interface Try {
 export class Passage extends Exchange<Route> {
   readonly snapshot: Snapshot
   attempt: Try | null = null
+  /** The request's line as it was received, where plugins may write to it. */
+  received: RequestLine | null = null
   /** The gateway's own answer, once there is one. */
   reply: Reply | null = null
   /** Runs while nothing else would notice that the time is up: a plugin's promise, the pause before a retry. */

@@ -8,7 +8,7 @@ import { addForwarding, countForward, dropClaims } from '../http/forwarded.ts'
 import type { Reply, RequestHead } from '../http/head.ts'
 import { normalizePath } from '../http/path.ts'
 import { problem } from '../http/problem.ts'
-import { requestHeadFault } from '../http1/serialize.ts'
+import { headerListFault, requestLineFault } from '../http1/serialize.ts'
 import type { Log } from '../log.ts'
 import type { Step } from '../pipeline/plan.ts'
 import { PASS_OVER } from '../pipeline/plugin.ts'
@@ -76,7 +76,10 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     snapshot.inFlight++
     down.onAbort = error => this.#aborted(x, error)
     if (entry.route.timeout !== Number.POSITIVE_INFINITY) x.deadline = wheel.time() + entry.route.timeout
-    if (entry.route.plan.request !== null) x.proven = head.headers.slice()
+    if (entry.route.plan.request !== null) {
+      x.received = { method: head.method, path, query: head.query, host: head.host }
+      x.proven = head.headers.slice()
+    }
     // 4. The request phase, synchronously until the first promise.
     runRequest(entry.route.plan, x, this)
     if (!x.finished && x.attempt === null && x.response === null && x.timer === null) this.#guard(x)
@@ -186,7 +189,14 @@ export class EdgeProxy implements Receiver, AttemptOwner {
 
   /** Plugins wrote what must not go upstream: then the exchange has failed. */
   #spoilt(x: Passage): boolean {
-    const fault = requestHeadFault(x.head, x.proven)
+    const { head, received } = x
+    const asBefore =
+      received !== null &&
+      head.path === received.path &&
+      head.query === received.query &&
+      head.method === received.method &&
+      head.host === received.host
+    const fault = (asBefore ? null : requestLineFault(head)) ?? headerListFault(head.headers, x.proven)
     if (fault === null) return false
     this.fail(x, new GatewayError('SLUICE_PLUGIN_FAILED', `towards the upstream ${fault}`))
     return true

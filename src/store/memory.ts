@@ -1,4 +1,5 @@
 // Counters in this process: a hit is answered at once, memory is bounded, and idle keys leave without a sweep.
+import { performance } from 'node:perf_hooks'
 import { type Cell, createCell } from './cell.ts'
 import { ownText, shortKey } from './key.ts'
 import { type Counter, type CounterOptions, type CounterStore, type Decider, type Limit, Tally } from './store.ts'
