@@ -1,10 +1,11 @@
 // The soak of discovery: a thousand services of ten instances, a hundred changes a second, and what traffic notices of it.
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
-import { Agent, createServer, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { startChild } from '../child-gateway.ts'
+import { ROOT } from '../root.ts'
 import { temporaryFolder } from '../server-process.ts'
 import { pause } from '../within.ts'
 
@@ -12,42 +13,41 @@ const SERVICES = 1000
 const INSTANCES = 10
 const CHANGES = 100
 const CLIENTS = 20
+/** Milliseconds that a client rests after an answer: some 800 requests a second, far from what two cores can do. */
+const PACE = 20
+/** Spans with a still registry and with a changing one take turns, for what else the machine does comes and goes. */
+const ROUNDS = 8
+/** Of these, the memory counts from here on. */
+const SETTLED = 3
 
-/** What one span of traffic came to; times in milliseconds, memory in MiB. */
-export interface Span {
+/** What all spans of one kind came to; times in milliseconds. */
+export interface Traffic {
   readonly requests: number
   readonly failures: number
   readonly p50: number
   readonly p99: number
-  readonly memory: number
 }
 
 /** What the soak found. */
 export interface DiscoveryReport {
-  readonly still: Span
-  readonly changing: Span
+  readonly still: Traffic
+  readonly changing: Traffic
   readonly changes: number
-  /** MiB that the gateway grew by, from a while after the changes began to their end. */
-  readonly grown: number
+  /** Resident MiB of the gateway after each round. */
+  readonly memory: readonly number[]
   readonly faults: readonly string[]
 }
 
-/** Run for about `seconds`: a quarter with a registry that stands still, the rest with one that does not. */
+/** Run for about `seconds`, half of them with a registry that stands still. */
 export async function soakDiscovery(
   t: Pick<Test, 'teardown'>,
   seconds: number,
   say: (line: string) => void,
 ): Promise<DiscoveryReport> {
   const folder = temporaryFolder(t, 'soak-discovery')
-  // One server that every address of the loopback leads to.
-  const server = createServer((_request, response) => response.end('ok'))
-  server.keepAliveTimeout = 60_000
-  await new Promise<void>(resolve => server.listen(0, '0.0.0.0', resolve))
-  t.teardown(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const { port } = server.address() as AddressInfo
+  const peers = fork(join(ROOT, 'test/support/soak/peers.mjs'), { execArgv: [] })
+  t.teardown(() => void peers.kill())
+  const [port] = (await once(peers, 'message')) as [number]
   const generation = new Array(SERVICES).fill(0) as number[]
   const write = (service: number) => {
     const first = generation[service]!++
@@ -76,61 +76,58 @@ export async function soakDiscovery(
   }
   const gateway = await startChild(t, JSON.stringify(config))
   say(`${SERVICES} services of ${INSTANCES} instances are known`)
-  await traffic(gateway.port, 5, () => gateway.process.memory)
 
-  const still = await traffic(gateway.port, seconds / 4, () => gateway.process.memory)
-  say(`still: ${JSON.stringify(still)}`)
-  let changes = 0
-  const begin = performance.now()
-  const changing = setInterval(() => {
-    const due = ((performance.now() - begin) / 1000) * CHANGES
-    for (; changes < due; changes++) write((changes * 7919) % SERVICES)
-  }, 10)
-  const settled = await traffic(gateway.port, seconds / 4, () => gateway.process.memory)
-  const moved = await traffic(gateway.port, seconds / 2, () => gateway.process.memory)
-  clearInterval(changing)
-  say(`changing: ${JSON.stringify(moved)}`)
-  const faults: string[] = []
-  const failures = still.failures + settled.failures + moved.failures
-  if (failures > 0) faults.push(`${failures} requests failed`)
-  if (moved.p99 > still.p99 * 1.1 + 0.5) faults.push(`p99 went from ${still.p99} ms to ${moved.p99} ms`)
-  const grown = moved.memory - settled.memory
-  if (grown > 16) faults.push(`memory grew by ${grown.toFixed(1)} MiB`)
-  return { still, changing: moved, changes, grown, faults }
-}
-
-/** Clients that ask at a steady pace, so that the two spans carry the same load. */
-async function traffic(port: number, seconds: number, memory: () => number): Promise<Span> {
-  const agent = new Agent({ keepAlive: true, maxSockets: CLIENTS })
-  const times: number[] = []
-  let failures = 0
-  const end = performance.now() + seconds * 1000
-  const client = async (n: number) => {
-    for (let i = 0; performance.now() < end; i++) {
-      const began = performance.now()
-      const status = await ask(agent, port, `/${(n * 61 + i * 17) % SERVICES}/x`)
-      if (status === 200) times.push(performance.now() - began)
-      else failures++
-      await pause(5)
-    }
+  /** Traffic for a span. */
+  const span = async (length: number): Promise<Outcome> => {
+    peers.send({ port: gateway.port, seconds: length, clients: CLIENTS, services: SERVICES, pace: PACE })
+    return ((await once(peers, 'message')) as [Outcome])[0]
   }
-  await Promise.all(Array.from({ length: CLIENTS }, (_, n) => client(n)))
-  agent.destroy()
-  times.sort((a, b) => a - b)
-  const at = (share: number) => Math.round((times[Math.floor(times.length * share)] ?? Number.NaN) * 100) / 100
-  return { requests: times.length, failures, p50: at(0.5), p99: at(0.99), memory: memory() }
+  let changes = 0
+  const changing = async (length: number): Promise<Outcome> => {
+    const begin = performance.now()
+    const before = changes
+    const timer = setInterval(() => {
+      const due = before + ((performance.now() - begin) / 1000) * CHANGES
+      for (; changes < due; changes++) write((changes * 7919) % SERVICES)
+    }, 10)
+    const outcome = await span(length)
+    clearInterval(timer)
+    return outcome
+  }
+  await span(5)
+  const still: Outcome[] = []
+  const moved: Outcome[] = []
+  const memory: number[] = []
+  const length = seconds / ROUNDS / 2
+  for (let round = 1; round <= ROUNDS; round++) {
+    still.push(await span(length))
+    moved.push(await changing(length))
+    // What was written last is read within this.
+    await pause(1000)
+    memory.push(Math.round(gateway.process.memory * 10) / 10)
+    say(
+      `round ${round}: still ${JSON.stringify(sum(still.slice(-1)))}, changing ${JSON.stringify(sum(moved.slice(-1)))}, ${memory.at(-1)} MiB`,
+    )
+  }
+  const [at, after] = [sum(still), sum(moved)]
+  const faults: string[] = []
+  const failures = at.failures + after.failures
+  if (failures > 0) faults.push(`${failures} requests failed`)
+  if (after.p99 > at.p99 * 1.1) faults.push(`p99 went from ${at.p99} ms to ${after.p99} ms`)
+  const grown = memory.at(-1)! - memory[SETTLED - 1]!
+  if (grown > 16) faults.push(`memory grew by ${grown.toFixed(1)} MiB`)
+  return { still: at, changing: after, changes, memory, faults }
 }
 
-function ask(agent: Agent, port: number, path: string): Promise<number> {
-  return new Promise(resolve => {
-    const asked = request({ host: '127.0.0.1', port, path, agent, timeout: 10_000 })
-    asked.on('response', response => {
-      response.resume()
-      response.on('end', () => resolve(response.statusCode!))
-      response.on('error', () => resolve(0))
-    })
-    asked.on('timeout', () => asked.destroy())
-    asked.on('error', () => resolve(0))
-    asked.end()
-  })
+/** What the peers tell of a span: milliseconds of each answer. */
+interface Outcome {
+  readonly failures: number
+  readonly times: readonly number[]
+}
+
+function sum(spans: readonly Outcome[]): Traffic {
+  const times = spans.flatMap(span => span.times).sort((a, b) => a - b)
+  const at = (share: number) => Math.round((times[Math.floor(times.length * share)] ?? Number.NaN) * 100) / 100
+  const failures = spans.reduce((all, span) => all + span.failures, 0)
+  return { requests: times.length, failures, p50: at(0.5), p99: at(0.99) }
 }
