@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { IN_TLS } from '../http/certificates.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
-import { readTls, registryAddress, registryTls } from './http-options.ts'
+import { askTls, registryAddress, registryTls } from './http-options.ts'
 import {
   type DiscoveryProvider,
   defineProvider,
@@ -104,5 +104,5 @@ export const consul = defineProvider({
   kind: 'consul',
   options: consulOptions,
   certificates: () => IN_TLS,
-  create: (options, context) => new Consul(options, readTls(options.tls, context.baseDir), context),
+  create: (options, context) => new Consul(options, askTls(context.certificates, options.tls?.verify), context),
 })

@@ -1,6 +1,6 @@
 // One registry under `discovery:` with a poller for each service that some upstream asks it for.
 import { resolve } from 'node:path'
-import { pathsAt, readCertificates } from '../http/certificates.ts'
+import { type CertificateFiles, pathsAt, readCertificates } from '../http/certificates.ts'
 import type { Log } from '../log.ts'
 import { discoveryGauges } from '../metrics.ts'
 import { certificatePlaces, type DiscoveryOptions } from './options.ts'
@@ -25,8 +25,8 @@ export class Registry {
   readonly #options: DiscoveryOptions
   readonly #provider: DiscoveryProvider
   readonly #context: RegistryContext
-  /** As JSON, of when it was opened. */
-  readonly #certificates: string
+  /** What the provider was made with. */
+  readonly #certificates: CertificateFiles
   readonly #pollers = new Map<string, Poller>()
   readonly #forget: () => void
 
@@ -35,7 +35,7 @@ export class Registry {
     options: DiscoveryOptions,
     provider: DiscoveryProvider,
     context: RegistryContext,
-    certificates: string,
+    certificates: CertificateFiles,
   ) {
     this.name = name
     this.kind = options.kind
@@ -71,14 +71,16 @@ export class Registry {
       kind: _g,
       ...own
     } = options
-    const certificates = certificatesOf(options, context.baseDir)
-    const provider = await definition.create(own, { name, baseDir: context.baseDir, log: context.log })
+    const { baseDir, log } = context
+    const certificates = certificatesOf(options, baseDir)
+    const provider = await definition.create(own, { name, baseDir, log, certificates })
     return new Registry(name, options, provider, context, certificates)
   }
 
   /** False when a certificate file was renewed since it was opened. Throws when one can no longer be read. */
   certificatesCurrent(): boolean {
-    return certificatesOf(this.#options, this.#context.baseDir) === this.#certificates
+    const files = certificatesOf(this.#options, this.#context.baseDir)
+    return JSON.stringify(files) === JSON.stringify(this.#certificates)
   }
 
   /** What is in use of a service; null where nothing is known of it. */
@@ -121,8 +123,8 @@ export class Registry {
   }
 }
 
-/** What stands in the files that the options name, as JSON. */
-function certificatesOf(options: DiscoveryOptions, baseDir: string): string {
+/** What stands in the files that the options name. */
+function certificatesOf(options: DiscoveryOptions, baseDir: string): CertificateFiles {
   const paths = pathsAt(options, certificatePlaces(options))
-  return JSON.stringify(readCertificates(paths, path => resolve(baseDir, path)))
+  return readCertificates(paths, path => resolve(baseDir, path))
 }

@@ -4,7 +4,7 @@ import { IN_TLS } from '../http/certificates.ts'
 import { whereSound } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
-import { readTls, registryAddress, registryTls } from './http-options.ts'
+import { askTls, registryAddress, registryTls } from './http-options.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 /** Options of `kind: etcd`. */
@@ -214,5 +214,5 @@ export const etcd = defineProvider({
   kind: 'etcd',
   options: etcdOptions,
   certificates: () => IN_TLS,
-  create: (options, context) => new Etcd(options, readTls(options.tls, context.baseDir), context),
+  create: (options, context) => new Etcd(options, askTls(context.certificates, options.tls?.verify), context),
 })

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { IN_TLS } from '../http/certificates.ts'
 import { AnswerError, type AskTls, asLabels, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading } from './entry.ts'
-import { readTls, registryAddress, registryTls } from './http-options.ts'
+import { askTls, registryAddress, registryTls } from './http-options.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 /** Options of `kind: eureka`. */
@@ -136,5 +136,5 @@ export const eureka = defineProvider({
   kind: 'eureka',
   options: eurekaOptions,
   certificates: () => IN_TLS,
-  create: (options, context) => new Eureka(options, readTls(options.tls, context.baseDir), context),
+  create: (options, context) => new Eureka(options, askTls(context.certificates, options.tls?.verify), context),
 })

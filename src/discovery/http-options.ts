@@ -1,7 +1,6 @@
 // Options that registries over HTTP have in common: addresses and TLS.
-import { resolve } from 'node:path'
 import { z } from 'zod'
-import { type CertificatePaths, readCertificates, secureContext } from '../http/certificates.ts'
+import { type CertificateFiles, secureContext } from '../http/certificates.ts'
 import { whereSound } from '../units.ts'
 import type { AskTls } from './ask.ts'
 
@@ -45,10 +44,8 @@ export const registryTls = z
   .optional()
   .describe('TLS towards the registry, for https addresses.')
 
-/** TLS towards a registry. Throws where a file cannot be read, or cannot be used (CertificateError). */
-export function readTls(tls: (CertificatePaths & { readonly verify?: boolean }) | undefined, baseDir: string): AskTls {
-  const verify = tls?.verify ?? true
-  const files = readCertificates(tls ?? {}, path => resolve(baseDir, path))
+/** TLS towards a registry, secured with these files. Throws CertificateError for what cannot be used. */
+export function askTls(files: CertificateFiles, verify = true): AskTls {
   const none = files.ca === null && files.cert === null && files.key === null
   return { context: none ? null : secureContext(files), verify }
 }

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { AnswerError, type AskTls, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
-import { readTls, registryAddress } from './http-options.ts'
+import { askTls, registryAddress } from './http-options.ts'
 import { LEAST_WAIT } from './pace.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
@@ -159,8 +159,5 @@ export const kubernetes = defineProvider({
   kind: 'kubernetes',
   options: kubernetesOptions,
   certificates: options => (isSecure(options['address']) ? { ca: ['caFile'] } : {}),
-  create(options, context) {
-    const tls = isSecure(options.address) ? { ca: options.caFile } : {}
-    return new Kubernetes(options, readTls(tls, context.baseDir), context)
-  },
+  create: (options, context) => new Kubernetes(options, askTls(context.certificates), context),
 })

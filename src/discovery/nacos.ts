@@ -4,7 +4,7 @@ import { IN_TLS } from '../http/certificates.ts'
 import { whereSound } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
-import { readTls, registryAddress, registryTls } from './http-options.ts'
+import { askTls, registryAddress, registryTls } from './http-options.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 /** Options of `kind: nacos`. */
@@ -110,5 +110,5 @@ export const nacos = defineProvider({
   kind: 'nacos',
   options: nacosOptions,
   certificates: () => IN_TLS,
-  create: (options, context) => new Nacos(options, readTls(options.tls, context.baseDir), context),
+  create: (options, context) => new Nacos(options, askTls(context.certificates, options.tls?.verify), context),
 })

@@ -1,6 +1,6 @@
 // What a provider is: it asks one kind of registry for the instances of a service, and keeps nothing else.
 import type { z } from 'zod'
-import type { CertificatePlaces } from '../http/certificates.ts'
+import type { CertificateFiles, CertificatePlaces } from '../http/certificates.ts'
 import type { Log } from '../log.ts'
 
 /** One instance of a service as a registry tells it, before an upstream picks those it wants. */
@@ -56,6 +56,8 @@ export interface ProviderContext {
   readonly name: string
   /** Folder that relative paths start from. */
   readonly baseDir: string
+  /** What stands in the certificate files that its options name, read once: a renewal is told by comparing with it. */
+  readonly certificates: CertificateFiles
   readonly log: Log
 }
 

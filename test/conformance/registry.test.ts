@@ -2,6 +2,7 @@
 import t from 'tap'
 import type { DiscoveryProvider, Found } from '../../src/discovery/provider.ts'
 import { providers } from '../../src/discovery/providers.ts'
+import { NO_CERTIFICATES } from '../support/certificates.ts'
 import { startConsulRegistry } from '../support/consul-registry.ts'
 import { startDnsRegistry } from '../support/dns-registry.ts'
 import { startEtcdRegistry } from '../support/etcd-registry.ts'
@@ -66,7 +67,12 @@ for (const start of registries) {
     const registry = await start(t)
     const definition = providers.find(({ kind }) => kind === registry.kind)!
     const options = definition.options.parse(registry.options)
-    const asked = await definition.create(options, { name: 'registry', baseDir: '/', log })
+    const asked = await definition.create(options, {
+      name: 'registry',
+      baseDir: '/',
+      certificates: NO_CERTIFICATES,
+      log,
+    })
     t.teardown(() => asked.close?.())
 
     t.same((await asked.poll('orders', null, new AbortController().signal)).instances, [], 'nothing at first')

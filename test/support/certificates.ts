@@ -4,6 +4,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import type { CertificateFiles } from '../../src/http/certificates.ts'
+
+/** Of options that name none. */
+export const NO_CERTIFICATES: CertificateFiles = { ca: null, cert: null, key: null }
 
 /** Where they lie: `ca.pem`, and a `.pem` and a `.key` for each name. */
 export interface Certificates {

@@ -5,7 +5,8 @@ import type { AddressInfo } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { HttpRegistry } from '../../../src/discovery/ask.ts'
-import { readTls } from '../../../src/discovery/http-options.ts'
+import { askTls } from '../../../src/discovery/http-options.ts'
+import { type CertificatePaths, readCertificates } from '../../../src/http/certificates.ts'
 import { makeCertificates } from '../../support/certificates.ts'
 
 const signal = new AbortController().signal
@@ -115,10 +116,10 @@ t.test('over TLS: the authorities that were named, and a certificate to show', a
   )
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => server.close())
-  const ask = async (tls: Parameters<typeof readTls>[0]) => {
+  const ask = async ({ verify, ...paths }: CertificatePaths & { verify?: boolean }) => {
     const asked = new HttpRegistry(
       [`https://127.0.0.1:${(server.address() as AddressInfo).port}`],
-      readTls(tls, at('.')),
+      askTls(readCertificates(paths, at), verify),
     )
     t.teardown(() => asked.close())
     return asked.askJson({ path: '/', signal })

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { dns, dnsOptions, parseAddresses, parseTargets, pickTargets } from '../../../src/discovery/dns.ts'
 import type { DiscoveryProvider } from '../../../src/discovery/provider.ts'
+import { NO_CERTIFICATES } from '../../support/certificates.ts'
 import { startDnsmasq } from '../../support/dnsmasq-process.ts'
 import { eventually, within } from '../../support/within.ts'
 
@@ -18,7 +19,7 @@ const log = {
 }
 
 async function provider(given: Record<string, unknown>): Promise<DiscoveryProvider> {
-  return dns.create(dnsOptions.parse(given), { name: 'dns', baseDir: '/', log })
+  return dns.create(dnsOptions.parse(given), { name: 'dns', baseDir: '/', certificates: NO_CERTIFICATES, log })
 }
 
 t.test('options: name servers are addresses', async t => {

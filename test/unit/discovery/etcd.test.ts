@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { AnswerError } from '../../../src/discovery/ask.ts'
 import { etcd, etcdOptions, isNews, parseRange, prefixRange } from '../../../src/discovery/etcd.ts'
 import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.ts'
+import { NO_CERTIFICATES } from '../../support/certificates.ts'
 import { type EtcdServer, startEtcd } from '../../support/etcd-process.ts'
 import { eventually, within } from '../../support/within.ts'
 
@@ -21,7 +22,7 @@ const log = {
 
 async function provider(t: Test, given: Record<string, unknown>): Promise<DiscoveryProvider> {
   const options = etcdOptions.parse(given)
-  const made = await etcd.create(options, { name: 'etcd', baseDir: '/', log })
+  const made = await etcd.create(options, { name: 'etcd', baseDir: '/', certificates: NO_CERTIFICATES, log })
   t.teardown(() => made.close?.())
   return made
 }

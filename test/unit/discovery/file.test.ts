@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { AnswerError } from '../../../src/discovery/ask.ts'
 import { file, fileOptions, parseFile } from '../../../src/discovery/file.ts'
 import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.ts'
+import { NO_CERTIFICATES } from '../../support/certificates.ts'
 import { temporaryFolder } from '../../support/server-process.ts'
 import { eventually, pause, within } from '../../support/within.ts'
 
@@ -14,7 +15,7 @@ const never = () => new AbortController().signal
 const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 async function provider(path: string, baseDir: string): Promise<DiscoveryProvider> {
-  return file.create(fileOptions.parse({ path }), { name: 'file', baseDir, log })
+  return file.create(fileOptions.parse({ path }), { name: 'file', baseDir, certificates: NO_CERTIFICATES, log })
 }
 
 const addresses = ({ instances }: Found) => instances.map(({ host, port }) => `${host}:${port}`)

@@ -8,6 +8,8 @@ import { isChange, parseSlices } from '../../../src/discovery/kubernetes.ts'
 import { parseNacos } from '../../../src/discovery/nacos.ts'
 import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.ts'
 import { providers } from '../../../src/discovery/providers.ts'
+import type { CertificateFiles } from '../../../src/http/certificates.ts'
+import { NO_CERTIFICATES } from '../../support/certificates.ts'
 import { consulEntry, startConsul } from '../../support/consul-registry.ts'
 import { eurekaInstance, startEureka } from '../../support/eureka-registry.ts'
 import { HttpRegistryFake, json } from '../../support/http-registry.ts'
@@ -23,7 +25,7 @@ const never = new AbortController().signal
 async function provider(t: Test, fake: HttpRegistryFake, more: object = {}): Promise<DiscoveryProvider> {
   const definition = providers.find(({ kind }) => kind === fake.kind)!
   const options = definition.options.parse({ ...fake.options, ...more })
-  const made = await definition.create(options, { name: 'registry', baseDir: '/', log })
+  const made = await definition.create(options, { name: 'registry', baseDir: '/', certificates: NO_CERTIFICATES, log })
   t.teardown(() => made.close?.())
   return made
 }
@@ -65,6 +67,23 @@ t.test('addresses of registries that cannot work are faults', async t => {
   t.match(fault('http://user%zz@a:1/'), [/%25/])
   t.match(fault('a:1'), [/a URL, or a list of them, is due/])
   t.equal(fault('http://us%40er:50%25@a:1/path'), undefined)
+})
+
+t.test('certificates are what was read when the registry was opened, whatever stands in the files by now', async t => {
+  const kinds = providers.filter(({ certificates }) => certificates !== undefined)
+  t.same(kinds.map(({ kind }) => kind).sort(), ['consul', 'etcd', 'eureka', 'kubernetes', 'nacos'])
+  for (const { kind, options, create } of kinds) {
+    const named = kind === 'kubernetes' ? { caFile: 'gone.pem' } : { tls: { ca: 'gone.pem' } }
+    const open = async (certificates: CertificateFiles) =>
+      create(options.parse({ address: 'https://127.0.0.1:1', ...named }), {
+        name: kind,
+        baseDir: '/',
+        certificates,
+        log,
+      })
+    await t.rejects(open({ ...NO_CERTIFICATES, ca: 'read before' }), { name: 'CertificateError', option: 'ca' }, kind)
+    await t.resolves(open(NO_CERTIFICATES), kind)
+  }
 })
 
 t.test('consul: waits, and begins anew when the index goes back', async t => {

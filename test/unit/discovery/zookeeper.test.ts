@@ -8,6 +8,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.ts'
 import { parseChildren, parseConnect, zookeeper, zookeeperOptions } from '../../../src/discovery/zookeeper.ts'
+import { NO_CERTIFICATES } from '../../support/certificates.ts'
 import { startRelay } from '../../support/relay.ts'
 import { ROOT } from '../../support/root.ts'
 import { eventually, pause, within } from '../../support/within.ts'
@@ -24,7 +25,7 @@ const log = {
 
 async function provider(t: Test, given: Record<string, unknown>): Promise<DiscoveryProvider> {
   const options = zookeeperOptions.parse(given)
-  const made = await zookeeper.create(options, { name: 'zookeeper', baseDir: '/', log })
+  const made = await zookeeper.create(options, { name: 'zookeeper', baseDir: '/', certificates: NO_CERTIFICATES, log })
   t.teardown(() => made.close?.())
   return made
 }
