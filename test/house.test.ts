@@ -31,6 +31,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   clock: 1,
   metrics: 1,
   units: 1,
+  'value-at': 1,
   hash: 1,
   version: 1,
 }

@@ -1,6 +1,7 @@
 // From what a schema finds wrong to one plain sentence for each wrong value, with the place it belongs to.
 import { z } from 'zod'
 import { absentKeys } from '../units.ts'
+import { valueAt } from '../value-at.ts'
 import { FAULTY, type FaultCode, hint, nearest, type Path, quote } from './fault.ts'
 import { knownKeys, schemasAt } from './schema-path.ts'
 
@@ -275,16 +276,6 @@ function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a map'
   return typeof value === 'string' ? 'text' : typeof value === 'boolean' ? 'true or false' : 'a number'
-}
-
-/** What stands at `path` in plain data; undefined when nothing does. */
-export function valueAt(input: unknown, path: Path): unknown {
-  let value = input
-  for (const key of path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
-    value = (value as Record<string | number, unknown>)[key]
-  }
-  return value
 }
 
 function pathKey(path: Path): string {

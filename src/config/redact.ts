@@ -1,5 +1,5 @@
 // What the admin pages and faults may show of the configuration: as it was written, without its secrets.
-import { valueAt } from './explain.ts'
+import { valueAt } from '../value-at.ts'
 import { type Path, quote } from './fault.ts'
 import type { Substitution } from './tree.ts'
 

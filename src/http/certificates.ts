@@ -3,6 +3,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { createSecureContext, type SecureContext } from 'node:tls'
+import { valueAt } from '../value-at.ts'
 
 /** Contents of the files that `tls` names; null for what it does not name. */
 export interface CertificateFiles {
@@ -23,12 +24,7 @@ export const IN_TLS: CertificatePlaces = { ca: ['tls', 'ca'], cert: ['tls', 'cer
 /** The paths at these places of options; what is no path there is left out. */
 export function pathsAt(options: unknown, places: CertificatePlaces): CertificatePaths {
   const path = (place: readonly string[] | undefined): string | undefined => {
-    if (place === undefined) return undefined
-    let value = options
-    for (const key of place) {
-      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
-      value = (value as Record<string, unknown>)[key]
-    }
+    const value = place === undefined ? undefined : valueAt(options, place)
     return typeof value === 'string' && value !== '' ? value : undefined
   }
   return { ca: path(places.ca), cert: path(places.cert), key: path(places.key) }
