@@ -46,7 +46,7 @@ export function responseHeadFault(head: ResponseHead, proven: Readonly<HeaderLis
 
 /** What is wrong with a reply that a plugin made, or null. */
 export function replyFault(reply: Reply): string | null {
-  if (typeof reply !== 'object' || reply === null || !Number.isInteger(reply.status))
+  if (typeof reply !== 'object' || reply === null || typeof reply.status !== 'number')
     return 'a plugin returned what is no Reply'
   if (!isFinal(reply.status)) return `a plugin answered with status ${reply.status}`
   if (!Array.isArray(reply.headers) || reply.headers.length % 2 !== 0) return 'the headers of a Reply are no flat list'
