@@ -1,4 +1,5 @@
 // Asking a registry over HTTP: one request with a bound on its time and on the size of its answer, or a stream of lines.
+import { createHash } from 'node:crypto'
 import type { SecureContext } from 'node:tls'
 import type { Agent, Dispatcher } from 'undici'
 import { MAX_ANSWER, MAX_ENTRIES, WAIT } from './provider.ts'
@@ -38,11 +39,11 @@ export interface Question {
 }
 
 /** A whole answer with status 2xx. */
-export interface Answer {
+export interface Answer<T = unknown> {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  /** Its body, parsed as JSON. */
-  readonly value: unknown
+  /** Its body, parsed as JSON, or what was made of that. */
+  readonly value: T
 }
 
 /** TLS towards a registry. */
@@ -57,6 +58,8 @@ export interface AskTls {
 export class HttpRegistry {
   readonly #addresses: readonly URL[]
   readonly #tls: AskTls
+  /** What was made of the last answer about each service, and what that answer is known by. */
+  readonly #made = new Map<string, { readonly digest: string; readonly value: unknown }>()
   #at = 0
   #agent: Agent | null = null
 
@@ -70,11 +73,30 @@ export class HttpRegistry {
    * Ask and read the whole answer. Rejects with AnswerError for any status but 2xx, for more than MAX_ANSWER bytes and for
    * what is no JSON.
    */
-  async ask(question: Question): Promise<Answer> {
+  ask(question: Question): Promise<Answer> {
+    return this.#ask(question, body => parseJson(body.toString()))
+  }
+
+  /**
+   * As `ask`, and `make` turns what came about `service` into something else: the same object again for the bytes of the
+   * last answer about it, which are not parsed then. Rejects with what `make` throws, too.
+   */
+  askAbout<T>(service: string, question: Question, make: (value: unknown) => T): Promise<Answer<T>> {
+    return this.#ask(question, body => {
+      const digest = digestOf(body)
+      const last = this.#made.get(service)
+      if (last?.digest === digest) return last.value as T
+      const value = make(parseJson(body.toString()))
+      this.#made.set(service, { digest, value })
+      return value
+    })
+  }
+
+  async #ask<T>(question: Question, read: (body: Buffer) => T): Promise<Answer<T>> {
     const at = this.#at
     try {
       const { statusCode, headers, body } = await this.#send(question, at)
-      return { status: statusCode, headers, value: parseJson(await textOf(body)) }
+      return { status: statusCode, headers, value: read(await bytesOf(body)) }
     } catch (error) {
       this.#passOver(at, error)
       throw error
@@ -197,7 +219,7 @@ export class HttpRegistry {
 }
 
 /** Throws AnswerError past MAX_ANSWER bytes. */
-async function textOf(body: Dispatcher.ResponseData['body']): Promise<string> {
+async function bytesOf(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
@@ -208,7 +230,7 @@ async function textOf(body: Dispatcher.ResponseData['body']): Promise<string> {
     }
     chunks.push(chunk as Buffer)
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return Buffer.concat(chunks)
 }
 
 /** The Authorization field for credentials in an address, which are taken out of it. */
@@ -217,6 +239,11 @@ function credentials(url: URL): string | null {
   const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
   url.username = url.password = ''
   return `Basic ${Buffer.from(pair).toString('base64')}`
+}
+
+/** What an answer is known by: no two that differ have the same. */
+export function digestOf(content: string | Uint8Array): string {
+  return createHash('sha256').update(content).digest('base64')
 }
 
 /** Parse JSON from a registry. Throws AnswerError. */

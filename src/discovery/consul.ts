@@ -86,8 +86,8 @@ class Consul implements DiscoveryProvider {
     }
     const path = `/v1/health/service/${encodeURIComponent(service)}?${query}`
     const headers = token === undefined ? {} : { 'x-consul-token': token }
-    const answer = await this.#http.ask({ path, headers, signal })
-    const { instances, leftOut } = parseConsul(answer.value)
+    const answer = await this.#http.askAbout(service, { path, headers, signal }, parseConsul)
+    const { instances, leftOut } = answer.value
     this.#leftOut.tell(service, leftOut)
     const next = nextIndex(answer.headers['x-consul-index'], cursor)
     // Backwards: what came is good, and the next question must not wait for the old index.

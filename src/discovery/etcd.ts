@@ -125,11 +125,13 @@ class Etcd implements DiscoveryProvider {
     const prefix = `${this.#options.prefix}${service}/`
     const range = prefixRange(prefix)
     if (cursor !== null) await this.#change(range, cursor, signal)
-    const answer = await this.#authorized(signal, headers =>
-      this.#registry.askJson({ method: 'POST', path: '/v3/kv/range', headers, body: range, signal }),
+    const { value } = await this.#authorized(signal, headers =>
+      this.#registry.askAbout(service, { method: 'POST', path: '/v3/kv/range', headers, body: range, signal }, answer =>
+        parseRange(answer, prefix),
+      ),
     )
     // What the watch told is not kept: reading the whole again costs one question, and nothing can be missed by it.
-    const { instances, leftOut, cursor: next } = parseRange(answer, prefix)
+    const { instances, leftOut, cursor: next } = value
     this.#leftOut.tell(service, leftOut)
     return { instances, cursor: next }
   }

@@ -115,8 +115,10 @@ class Eureka implements DiscoveryProvider {
 
   async #fetch(service: string, signal: AbortSignal): Promise<readonly Instance[]> {
     try {
-      const answer = await this.#http.askJson({ path: `/apps/${encodeURIComponent(service)}`, signal })
-      const { instances, leftOut } = parseEureka(answer, this.#secure)
+      const question = { path: `/apps/${encodeURIComponent(service)}`, signal }
+      // Servers give out one answer for some time, and the delta names what changed for minutes.
+      const { value } = await this.#http.askAbout(service, question, answer => parseEureka(answer, this.#secure))
+      const { instances, leftOut } = value
       this.#leftOut.tell(service, leftOut)
       return instances
     } catch (error) {

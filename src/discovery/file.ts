@@ -1,12 +1,11 @@
 // A YAML or JSON file as a registry: a list of instances, or a map from services to such lists, read again when it changes.
-import { createHash } from 'node:crypto'
 import { type FSWatcher, watch } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import { type Document, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { abortable, waitAtMost } from './abortable.ts'
-import { AnswerError, asMap } from './ask.ts'
+import { AnswerError, asMap, digestOf } from './ask.ts'
 import { readEntry } from './entry.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, MAX_ANSWER, WAIT } from './provider.ts'
 
@@ -191,6 +190,8 @@ class FolderWatch {
 class FileRegistry implements DiscoveryProvider {
   readonly #path: string
   readonly #baseDir: string
+  /** What was found last, by service. */
+  readonly #found = new Map<string, Found>()
 
   constructor(path: string, baseDir: string) {
     this.#path = path
@@ -207,12 +208,17 @@ class FileRegistry implements DiscoveryProvider {
     try {
       text = cursor === null ? await abortable(read(path), signal) : await changed(path, cursor, signal)
       if (text === null) throw new AnswerError(`there is no file ${path}`)
-      return { instances: parseFile(text, service), cursor: hashOf(text) }
+      const last = this.#found.get(service)
+      const digest = digestOf(text)
+      if (last?.cursor === digest) return last
+      const found = { instances: parseFile(text, service), cursor: digest }
+      this.#found.set(service, found)
+      return found
     } catch (error) {
       signal.throwIfAborted()
       const { message } = error as Error
       // It is watched on: whoever mends the file need not wait for a backoff.
-      throw text === null ? new AnswerError(message, 0, NONE) : new AnswerError(`${path}:${message}`, 0, hashOf(text))
+      throw text === null ? new AnswerError(message, 0, NONE) : new AnswerError(`${path}:${message}`, 0, digestOf(text))
     }
   }
 }
@@ -231,14 +237,10 @@ async function read(path: string): Promise<string | null> {
 /** The cursor for a file that cannot be read: any other is a change. */
 const NONE = ''
 
-function hashOf(text: string): string {
-  return createHash('sha256').update(text).digest('base64')
-}
-
 const unreadable = () => null
 
 /**
- * The file's text once it is another than the one with hash `cursor`, and whole; after WAIT in any case. A file that is
+ * The file's text once it is another than the one with digest `cursor`, and whole; after WAIT in any case. A file that is
  * gone for a moment, or cannot be read, is no change: what follows it is. Null when it is gone in the end.
  */
 async function changed(path: string, cursor: string, signal: AbortSignal): Promise<string | null> {
@@ -255,7 +257,7 @@ async function changed(path: string, cursor: string, signal: AbortSignal): Promi
       if (now !== null && (now !== seen || touched)) {
         const text = await abortable(read(path).catch(unreadable), signal)
         seen = now
-        if (text !== null && hashOf(text) !== cursor) {
+        if (text !== null && digestOf(text) !== cursor) {
           await waitAtMost(SETTLE, signal).done
           if ((await abortable(identityOf(path).catch(unreadable), signal)) === now) return text
           // Still being written.

@@ -102,8 +102,8 @@ class Kubernetes implements DiscoveryProvider {
   async poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
     const path = await this.#path(service)
     const watches = cursor === null || (await this.#change(path, cursor, signal))
-    const answer = await this.#http.askJson({ path, headers: await this.#headers(), signal })
-    const { instances, leftOut, version } = parseSlices(answer)
+    const question = { path, headers: await this.#headers(), signal }
+    const { instances, leftOut, version } = (await this.#http.askAbout(service, question, parseSlices)).value
     this.#leftOut.tell(service, leftOut)
     return { instances, cursor: watches ? version : null }
   }

@@ -57,6 +57,8 @@ export class Poller {
   #answeredAt = Number.NaN
   #failures = 0
   #leftOut = ''
+  /** What may be used of a list: one that the provider keeps while nothing changes is looked at once. */
+  readonly #usable = new WeakMap<readonly Instance[], readonly Candidate[]>()
   /** Until it is used, or the registry answers. */
   #before: readonly Instance[] | null
   #recalled = false
@@ -135,10 +137,7 @@ export class Poller {
         const askedAt = this.#pace.now()
         const found = await this.#ask(cursor)
         const waits = found.cursor !== cursor || this.#pace.now() - askedAt >= LEAST_WAIT
-        const large = found.instances.length > SMALL
-        if (large) await setImmediate()
-        const told = this.#checked(found.instances)
-        if (large) await setImmediate()
+        const told = this.#usable.get(found.instances) ?? (await this.#read(found.instances))
         if (told.length === 0 && !this.known && this.#parts.options.onEmpty === 'keep') await this.#recall()
         cursor = found.cursor
         const changed = this.#answered(told)
@@ -182,6 +181,16 @@ export class Poller {
   async #pause(ms: number): Promise<void> {
     // Closed while it sleeps: the loop sees it.
     await this.#pace.sleep(ms, this.#stop.signal).catch(() => {})
+  }
+
+  /** What may be used of a new answer. Rejects when there are too many. */
+  async #read(instances: readonly Instance[]): Promise<readonly Candidate[]> {
+    const large = instances.length > SMALL
+    if (large) await setImmediate()
+    const told = this.#checked(instances)
+    if (large) await setImmediate()
+    this.#usable.set(instances, told)
+    return told
   }
 
   /** True when it is another answer than the last. */

@@ -18,6 +18,7 @@ export interface Instance {
 
 /** One answer of a registry: the whole service, never a part. */
 export interface Found {
+  /** The list of an earlier answer, the same object, says the same as then. */
   readonly instances: readonly Instance[]
   /**
    * Where the registry stood. Given to the next poll, which then waits at the registry until something changes, at most

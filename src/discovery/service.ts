@@ -170,6 +170,7 @@ export class Service {
 
 /** True for lists that mean the same, both in order. */
 function sameInstances(a: readonly Candidate[], b: readonly Candidate[]): boolean {
+  if (a === b) return true
   return a.length === b.length && a.every(({ instance }, i) => sameInstance(instance, b[i]!.instance))
 }
 

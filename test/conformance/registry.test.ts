@@ -17,6 +17,9 @@ import { startZookeeperRegistry } from '../support/zookeeper-registry.ts'
 const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const FAULTS: readonly RegistryFault[] = ['status-500', 'html', 'half-json', 'huge', 'stall', 'reset']
 
+/** Kinds whose answers are the same bytes while nothing changes. */
+const KEEPING = ['consul', 'etcd', 'eureka', 'file', 'kubernetes']
+
 const at = (...ports: number[]) => ports.map(port => ({ host: '10.0.0.1', port }))
 const ports = ({ instances }: Found) => instances.map(({ port }) => port).sort((a, b) => a - b)
 
@@ -86,6 +89,11 @@ for (const start of registries) {
       t.same(ports(found), wanted, `${wanted} is seen in time`)
     }
     if (!Number.isNaN(registry.polls)) t.ok(registry.polls >= 7, 'polls are counted')
+
+    if (KEEPING.includes(registry.kind)) {
+      const again = await asked.poll('orders', null, new AbortController().signal)
+      t.equal(again.instances, found.instances, 'what did not change is not read again')
+    }
 
     for (const fault of FAULTS) {
       await registry.fail(fault)

@@ -4,7 +4,7 @@ import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { HttpRegistry } from '../../../src/discovery/ask.ts'
+import { AnswerError, asList, HttpRegistry } from '../../../src/discovery/ask.ts'
 import { askTls } from '../../../src/discovery/http-options.ts'
 import { type CertificatePaths, readCertificates } from '../../../src/http/certificates.ts'
 import { makeCertificates } from '../../support/certificates.ts'
@@ -96,6 +96,50 @@ t.test('one of two servers is passed over however it fails, and however many ask
     for (const { status } of await Promise.allSettled([ask(), ask()])) t.equal(status, 'rejected', name)
     t.same(await Promise.all([ask(), ask()]), [{}, {}], name)
   }
+})
+
+t.test('the bytes of the last answer about a service are read once', async t => {
+  let body = '{"a":1}'
+  const asked = await registry(t, (_request, response) => response.end(body))
+  let made = 0
+  const ask = async (service = 's') => {
+    const make = (value: unknown) => {
+      if (Array.isArray(value)) throw new AnswerError('is a list')
+      made++
+      return { value }
+    }
+    return (await asked.askAbout(service, { path: '/', signal }, make)).value
+  }
+  const first = await ask()
+  t.same(first, { value: { a: 1 } })
+  t.equal(await ask(), first)
+  t.not(await ask('other'), first, 'another service is another answer')
+  t.equal(made, 2)
+  body = '{"a":2}'
+  const second = await ask()
+  t.same(second, { value: { a: 2 } })
+  // What cannot be used is refused each time, and takes nothing away.
+  body = '[]'
+  for (let i = 0; i < 2; i++) await t.rejects(ask(), { message: 'is a list' })
+  body = '{"a"'
+  await t.rejects(ask(), { message: 'the answer is no JSON' })
+  body = '{"a":2}'
+  t.equal(await ask(), second)
+  body = '{"a":1}'
+  t.same(await ask(), first)
+  t.equal(made, 4)
+})
+
+t.test('a server that answers something else than was asked for is passed over', async t => {
+  const asked = await registry(
+    t,
+    (_request, response) => response.end('{"error":"no leader"}'),
+    (_request, response) => response.end('[1]'),
+  )
+  const ask = async () =>
+    (await asked.askAbout('s', { path: '/', signal }, answer => asList(answer, 'the answer'))).value
+  await t.rejects(ask(), { message: 'the answer is no list' })
+  t.same(await ask(), [1])
 })
 
 t.test('over TLS: the authorities that were named, and a certificate to show', async t => {

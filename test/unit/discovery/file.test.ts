@@ -184,6 +184,21 @@ t.test('what leaves the content as it was ends no wait, nor do other files', asy
   t.same(addresses(await within(1000, next, () => 'not seen')), ['10.0.0.2:80'])
 })
 
+t.test('what did not change is not read again, also after it was something else', async t => {
+  const { path, asked, first } = await begin(t)
+  writeFileSync(path, '- 10.0.0.1:80\n')
+  t.equal((await asked.poll('a', null, never())).instances, first.instances)
+  writeFileSync(path, '- nonsense\n')
+  for (let i = 0; i < 2; i++) await t.rejects(asked.poll('a', null, never()), { message: /has no port/ })
+  writeFileSync(path, '- 10.0.0.1:80\n')
+  t.equal((await asked.poll('a', null, never())).instances, first.instances)
+  writeFileSync(path, '{ a: ["10.0.0.2:80"], b: ["10.0.0.3:80"] }')
+  t.same(addresses(await asked.poll('a', null, never())), ['10.0.0.2:80'])
+  t.same(addresses(await asked.poll('b', null, never())), ['10.0.0.3:80'], 'another service of the same file')
+  writeFileSync(path, '- 10.0.0.1:80\n')
+  t.same(addresses(await asked.poll('a', null, never())), ['10.0.0.1:80'])
+})
+
 t.test('a file that is written in steps is read when it is whole', async t => {
   const { path, asked, first } = await begin(t)
   const found = await after(asked, first, async () => {

@@ -101,6 +101,49 @@ t.test('failures: the last good set stays, one line a change, backoff, a fresh s
   t.equal(lines.filter(line => line.startsWith('info discovery answers again')).length, 1)
 })
 
+t.test('a list that is told again is looked at once, and counts as an answer all the same', async t => {
+  const { script, pace, poller, view, lines } = bench(t, { interval: 1000, holdFor: 30_000 })
+  let looks = 0
+  const counted = {
+    ...instance(1),
+    get host() {
+      looks++
+      return '10.0.0.1'
+    },
+  }
+  const list = [counted, instance(2), instance(3), instance(70_000)]
+  script.tell(list)
+  poller.start()
+  await poller.ready
+  const [first, endpoints] = [looks, view.endpoints]
+  t.same(ports(view), [1, 2, 3])
+  await pace.pass(10_000)
+  t.ok(script.cursors.length > 10)
+  t.ok(poller.age <= 1000)
+  script.answer = async () => {
+    throw new Error('reset')
+  }
+  await pace.pass(2_000)
+  t.equal(poller.failure, 'reset')
+  script.tell(list)
+  await pace.pass(5_000)
+  t.equal(poller.failure, null, 'a failure is over')
+  t.ok(poller.age <= 1000)
+  t.equal(looks, first)
+  t.equal(view.endpoints, endpoints)
+  t.equal(lines.filter(line => line.includes('cannot be used')).length, 1)
+  // A loss that is told again and again is held for holdFor and no longer.
+  script.tell([])
+  await pace.pass(29_000)
+  t.same(ports(view), [1, 2, 3])
+  t.equal(poller.held, 3)
+  await pace.pass(3_000)
+  t.same(ports(view), [])
+  script.tell(list)
+  await pace.pass(1_000)
+  t.same(ports(view), [1, 2, 3], 'what was told before the loss')
+})
+
 t.test('a registry that can tell when it is mended is asked again at once', async t => {
   const { script, pace, poller, lines } = bench(t)
   script.answer = () => Promise.reject(new AnswerError('broken', 0, 'there'))
