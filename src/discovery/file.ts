@@ -11,8 +11,12 @@ import { type DiscoveryProvider, defineProvider, type Found, type Instance, MAX_
 
 /** Milliseconds without a change before a file counts as written: some write it in several steps. */
 const SETTLE = 50
-/** Milliseconds between two looks when no event comes: not every file system tells, and a folder may be replaced. */
+/**
+ * Milliseconds between two looks when no event comes: not every file system tells, and a folder may be replaced. Each look
+ * that finds nothing doubles it: a thousand files that are looked at every second take a tenth of a core.
+ */
 const LOOK = 1_000
+const LONGEST_LOOK = 5_000
 /** Largest YAML, in characters: reading it stops all traffic for about a tenth of a second then. JSON is much faster. */
 const MAX_YAML = 128 * 1024
 
@@ -190,8 +194,8 @@ class FolderWatch {
 class FileRegistry implements DiscoveryProvider {
   readonly #path: string
   readonly #baseDir: string
-  /** What was found last, by service. */
-  readonly #found = new Map<string, Found>()
+  /** What was found last, and in which file, by service. */
+  readonly #last = new Map<string, { readonly found: Found; readonly identity: string | null }>()
 
   constructor(path: string, baseDir: string) {
     this.#path = path
@@ -204,15 +208,16 @@ class FileRegistry implements DiscoveryProvider {
       this.#baseDir,
       this.#path.replaceAll('{service}', () => service),
     )
+    const last = this.#last.get(service)
     let text: string | null = null
     try {
-      text = cursor === null ? await abortable(read(path), signal) : await changed(path, cursor, signal)
+      const seen = last?.found.cursor === cursor ? last.identity : null
+      const reading = cursor === null ? await unsettled(path, signal) : await changed(path, cursor, seen, signal)
+      text = reading.text
       if (text === null) throw new AnswerError(`there is no file ${path}`)
-      const last = this.#found.get(service)
       const digest = digestOf(text)
-      if (last?.cursor === digest) return last
-      const found = { instances: parseFile(text, service), cursor: digest }
-      this.#found.set(service, found)
+      const found = last?.found.cursor === digest ? last.found : { instances: parseFile(text, service), cursor: digest }
+      this.#last.set(service, { found, identity: reading.identity })
       return found
     } catch (error) {
       signal.throwIfAborted()
@@ -234,21 +239,31 @@ async function read(path: string): Promise<string | null> {
   }
 }
 
+/** A file's text, null when there is none, and what it is known by; null where it may still be written to. */
+interface FileReading {
+  readonly text: string | null
+  readonly identity: string | null
+}
+
+async function unsettled(path: string, signal: AbortSignal): Promise<FileReading> {
+  return { text: await abortable(read(path), signal), identity: null }
+}
+
 /** The cursor for a file that cannot be read: any other is a change. */
 const NONE = ''
 
 const unreadable = () => null
 
 /**
- * The file's text once it is another than the one with digest `cursor`, and whole; after WAIT in any case. A file that is
- * gone for a moment, or cannot be read, is no change: what follows it is. Null when it is gone in the end.
+ * The file once its text is another than the one with digest `cursor`, and whole; after WAIT in any case. What the file of
+ * that one was `seen` as, where that is known, need not be read again. A file that is gone for a moment, or cannot be read,
+ * is no change: what follows it is. No text when it is gone in the end.
  */
-async function changed(path: string, cursor: string, signal: AbortSignal): Promise<string | null> {
+async function changed(path: string, cursor: string, seen: string | null, signal: AbortSignal): Promise<FileReading> {
   const end = performance.now() + WAIT
   // Before the first look, so that nothing falls between the two.
   const folder = new FolderWatch(path)
-  /** Of the file as it was read last. */
-  let seen: string | null = null
+  let look = LOOK
   let touched = false
   try {
     while (performance.now() < end) {
@@ -259,15 +274,16 @@ async function changed(path: string, cursor: string, signal: AbortSignal): Promi
         seen = now
         if (text !== null && digestOf(text) !== cursor) {
           await waitAtMost(SETTLE, signal).done
-          if ((await abortable(identityOf(path).catch(unreadable), signal)) === now) return text
+          if ((await abortable(identityOf(path).catch(unreadable), signal)) === now) return { text, identity: now }
           // Still being written.
           seen = null
           continue
         }
       }
-      touched = await folder.next(Math.min(LOOK, Math.max(0, end - performance.now())), signal)
+      touched = await folder.next(Math.min(look, Math.max(0, end - performance.now())), signal)
+      look = Math.min(look * 2, LONGEST_LOOK)
     }
-    return await abortable(read(path), signal)
+    return await unsettled(path, signal)
   } finally {
     folder.close()
   }
