@@ -1,4 +1,5 @@
 // The strict decoder of chunked bodies (RFC 9112 7.1), stepwise on borrowed buffers, and their encoder's two lines.
+import type { ErrorCode } from '../errors.ts'
 import type { HeaderList } from '../http/head.ts'
 import { HeadParser, INCOMPLETE, INVALID } from './head-parser.ts'
 
@@ -40,6 +41,8 @@ export class ChunkedDecoder {
   /** Where the DATA of the last step begins. */
   from = 0
   reason = ''
+  /** What BROKEN means of a request. */
+  error: ErrorCode = 'SLUICE_BAD_REQUEST'
   /** Set with END; null when there are none. */
   trailers: HeaderList | null = null
 
@@ -132,7 +135,10 @@ export class ChunkedDecoder {
     const held = this.#trailer
     const source = held === null ? bytes.subarray(at, end) : Buffer.concat([held, bytes.subarray(at, end)])
     const used = parser.trailers(source, 0, source.length, { bytes: MAX_TRAILERS, count: 100 })
-    if (used === INVALID) return this.#break(parser.reason)
+    if (used === INVALID) {
+      this.error = parser.error
+      return this.#break(parser.reason)
+    }
     if (used === INCOMPLETE) {
       this.#trailer = held === null ? Buffer.from(source) : source
       this.position = end

@@ -352,7 +352,7 @@ export class Connection {
       }
       const event = decoder.step(this.#bytes, from, this.#end)
       if (event === BROKEN) {
-        this.#bodyFault(down, new GatewayError('SLUICE_BAD_REQUEST', decoder.reason))
+        this.#bodyFault(down, new GatewayError(decoder.error, decoder.reason))
         break
       }
       this.#at = decoder.position

@@ -399,6 +399,27 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
     t.equal(up.requests.length, 2)
   })
 
+  if (engine.requestTrailers) {
+    await t.test('so are trailers; broken ones are 400', async t => {
+      const { gateway } = await chain(t, engine)
+      for (const [trailers, status] of [
+        ['x: 1\r\n'.repeat(100), 200],
+        ['x: 1\r\n'.repeat(101), 431],
+        [`x: ${'v'.repeat(8192)}\r\n`, 431],
+        ['x : 1\r\n', 400],
+      ] as const) {
+        const client = await gateway.connect()
+        client.head('POST / HTTP/1.1', 'Host: h.test', 'Transfer-Encoding: chunked')
+        client.send(`2\r\nok\r\n0\r\n${trailers}\r\n`)
+        const answer = await client.response()
+        t.equal(answer.status, status)
+        if (status === 200) continue
+        t.match(answer.text, status === 431 ? 'SLUICE_HEADERS_TOO_LARGE' : 'SLUICE_BAD_REQUEST')
+        t.equal(await client.closed, 'fin')
+      }
+    })
+  }
+
   await t.test('a head that never ends is refused at its limit', async t => {
     const { up, client } = await chain(t, engine, { listener: { limits: { headers: '2KiB' } } })
     client.send('GET / HTTP/1.1\r\nHost: h.test\r\nX-A: ')
