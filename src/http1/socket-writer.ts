@@ -45,11 +45,23 @@ export class SocketWriter {
   /** Writes of ours that libuv still holds. */
   #held = 0
   readonly #onDrain: () => void
+  readonly #onFail: (() => void) | null
+  /** Tells of a write of the stream's that failed: Node destroys the socket behind it. */
+  readonly #written: ((error?: Error | null) => void) | undefined
 
-  /** `onDrain` is called when the kernel has taken all after a write that returned false. */
-  constructor(socket: Socket, fast: boolean, onDrain: () => void) {
+  /**
+   * `onDrain` is called when the kernel has taken all after a write that returned false. `onFail` is called after a write
+   * failed, in a turn of its own and before the socket is destroyed for it; a write that failed at once returns false.
+   */
+  constructor(socket: Socket, fast: boolean, onDrain: () => void, onFail: (() => void) | null = null) {
     this.socket = socket
     this.#onDrain = onDrain
+    this.#onFail = onFail
+    if (onFail !== null) {
+      this.#written = error => {
+        if (error != null && !socket.destroyed) onFail()
+      }
+    }
     const handle = fast ? (socket as unknown as { _handle?: StreamHandle | null })._handle : null
     const usable =
       handle != null && typeof handle.writeLatin1String === 'function' && typeof handle.writeQueueSize === 'number'
@@ -69,7 +81,7 @@ export class SocketWriter {
     const handle = this.#handle
     const socket = this.socket
     if (handle === null || requestClass === null || socket.writableLength > 0) {
-      return socket.write(text, 'latin1')
+      return socket.write(text, 'latin1', this.#written)
     }
     const request = spare ?? new requestClass()
     spare = null
@@ -77,8 +89,7 @@ export class SocketWriter {
     const error = handle.writeLatin1String(request, text)
     if (error !== 0) {
       spare = request
-      socket.destroy()
-      return true
+      return this.#fail()
     }
     if (handle.writeQueueSize === 0) {
       spare = request
@@ -94,9 +105,23 @@ export class SocketWriter {
     request.handle = handle
     request.oncomplete = status => {
       this.#held--
-      if (status < 0) this.socket.destroy()
+      if (status < 0) this.#fail()
       else if (this.#held === 0 && this.socket.writableLength === 0) this.#onDrain()
     }
+  }
+
+  /** The connection is broken. False where the owner will hear of it. */
+  #fail(): boolean {
+    const onFail = this.#onFail
+    if (onFail === null) {
+      this.socket.destroy()
+      return true
+    }
+    process.nextTick(() => {
+      if (!this.socket.destroyed) onFail()
+      this.socket.destroy()
+    })
+    return false
   }
 
   /** Write text, borrowed bytes and text in one piece; all is copied. False: wait for the drain. */
@@ -114,6 +139,7 @@ export class SocketWriter {
     // Called when libuv has let go of the bytes, also when the socket is destroyed.
     const room = this.socket.write(slab.length === length ? slab : slab.subarray(0, length), error => {
       if (fits && slabs.length < MAX_SLABS) slabs.push(slab)
+      this.#written?.(error)
       if (behind && error == null && this.#held === 0 && this.socket.writableLength === 0) this.#onDrain()
     })
     return !behind && room

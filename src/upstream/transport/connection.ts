@@ -9,6 +9,7 @@ import { BROKEN, ChunkedDecoder, DATA, END } from '../../http1/chunked.ts'
 import { HeadParser, INCOMPLETE, INVALID } from '../../http1/head-parser.ts'
 import { SocketWriter } from '../../http1/socket-writer.ts'
 import type { Http1Call } from './call.ts'
+import { readRemains } from './remains.ts'
 import type { TransportOptions } from './transport.ts'
 
 const parser = new HeadParser()
@@ -49,6 +50,8 @@ export class UpstreamConnection {
   #paused = false
   /** The socket takes more of the request. */
   #room = true
+  /** Something of the request went out. */
+  #sent = false
   #failure: NodeJS.ErrnoException | null = null
 
   constructor(pool: ConnectionPool) {
@@ -72,6 +75,7 @@ export class UpstreamConnection {
   begin(call: Http1Call): void {
     this.#call = call
     this.#answerBegun = false
+    this.#sent = false
     this.#keepAlive = false
     if (this.#phase === Phase.Connecting) {
       call.assign(this)
@@ -89,7 +93,13 @@ export class UpstreamConnection {
   }
 
   #connected(): void {
-    this.#writer = new SocketWriter(this.#socket, this.#pool.options.scheme === 'http', () => this.#drained())
+    const plain = this.#pool.options.scheme === 'http'
+    this.#writer = new SocketWriter(
+      this.#socket,
+      plain,
+      () => this.#drained(),
+      () => this.#broken(plain),
+    )
     const call = this.#call
     if (call === null) {
       this.destroy()
@@ -117,6 +127,7 @@ export class UpstreamConnection {
     const call = this.#call
     if (call === null) return room
     this.#room = room
+    if (room) this.#sent = true
     const { response, idle } = this.#pool.options.timeouts
     if (this.#phase === Phase.Head) this.#arm(call.requestEnded ? response : idle)
     else if (this.#phase === Phase.Body && !this.#paused) this.#arm(idle)
@@ -126,6 +137,15 @@ export class UpstreamConnection {
   #drained(): void {
     this.#wrote(true)
     this.#call?.drained()
+  }
+
+  /**
+   * A write failed. The upstream may have answered before it closed, a 413 say; but what it sent before it could know of
+   * this request is no answer to it (PITFALLS 8).
+   */
+  #broken(plain: boolean): void {
+    if (this.#used && !this.#sent) return
+    readRemains(this.#socket, plain ? (bytes, length) => this.read(bytes, length) : null)
   }
 
   /** `length` bytes of a borrowed buffer. */
