@@ -9,7 +9,7 @@ import { BROKEN, ChunkedDecoder, DATA, END } from '../../http1/chunked.ts'
 import { HeadParser, INCOMPLETE, INVALID } from '../../http1/head-parser.ts'
 import { SocketWriter } from '../../http1/socket-writer.ts'
 import type { Http1Call } from './call.ts'
-import { readRemains } from './remains.ts'
+import { readRemains, wasReset } from './remains.ts'
 import type { TransportOptions } from './transport.ts'
 
 const parser = new HeadParser()
@@ -311,10 +311,11 @@ export class UpstreamConnection {
     call.fail(new GatewayError('SLUICE_UPSTREAM_PROTOCOL', reason))
   }
 
-  /** The upstream sent its FIN. */
+  /** The upstream sent its FIN, or what looks like one. */
   #ended(): void {
     const call = this.#call
-    if (call !== null && this.#phase === Phase.Body && this.#body === Body.UntilClose) {
+    const whole = this.#phase === Phase.Body && this.#body === Body.UntilClose
+    if (call !== null && whole && !wasReset(this.#socket)) {
       this.#complete(call, null, false)
       call.sink.onReadEnd()
     } else if (this.#phase === Phase.Idle) this.destroy()

@@ -126,6 +126,23 @@ for (const scheme of ['http', 'https'] as const) {
     }
   })
 
+  t.test(`${scheme}: an answer up to the end of the connection is whole with its FIN, not with a reset`, async t => {
+    for (const how of ['end', 'resetAndDestroy'] as const) {
+      const { pool, peer } = await upstream(t, scheme)
+      const sent = send(pool, requestHead('GET', 'h.test', '/'))
+      const { raw, socket } = await peer(0, 'GET /')
+      socket.write('HTTP/1.1 200 OK\r\n\r\nall')
+      if (how === 'end') socket.end()
+      else raw.resetAndDestroy()
+      const due = `200 3 ${how === 'end' ? 'end' : 'SLUICE_UPSTREAM_RESET'}`
+      await eventually(
+        () => sent.came.length >= due.length,
+        () => `only ${sent.came} came`,
+      )
+      t.equal(sent.came, due)
+    }
+  })
+
   t.test(`${scheme}: what a used connection brought before anything was sent is no answer`, async t => {
     for (const size of [0, 100, 20_000]) {
       const { pool, peer } = await upstream(t, scheme)
