@@ -26,7 +26,8 @@ export interface Guarded {
 
 /** See the head of this file. Every method brings the timer up to date. */
 export class Guard {
-  readonly of: Guarded
+  /** The endpoint's place may be taken by another object of its address. */
+  of: Guarded
   readonly #breaker: Breaker
   readonly #timer: Timer
   /** The breaker's `wakeAt` for which the timer is set. */

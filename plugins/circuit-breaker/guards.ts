@@ -25,8 +25,8 @@ export class Guards {
   #lastKey: string | Endpoint | null = null
   #last: Guard | null = null
   #sweepAt = SWEEP
-  /** The set of endpoints, by upstream, whose guards were last looked through. */
-  readonly #sets = new Map<string, readonly Endpoint[]>()
+  /** By upstream, where its guards were last looked through: whose endpoints they are, and which those were. */
+  readonly #sets = new Map<string, { readonly upstream: object; readonly endpoints: readonly Endpoint[] }>()
 
   constructor(scope: Options['scope'], rules: BreakerRules, report: ReportMove) {
     this.#scope = scope
@@ -50,6 +50,8 @@ export class Guards {
 
   #make(key: string | Endpoint, x: Exchange): Guard {
     this.#sweep(x)
+    const known = this.#found.get(key)
+    if (known !== undefined) return known
     const guard = new Guard(this.#guarded(x), this.#rules, this.#report)
     this.#found.set(key, guard)
     return guard
@@ -67,10 +69,14 @@ export class Guards {
   /** Names and endpoints come and go with reloads and discovery; what is left of them must not pile up. */
   #sweep(x: Exchange): void {
     if (this.#scope === 'endpoint') {
-      const { name, balancer } = x.upstream!
-      if (this.#sets.get(name) !== balancer.endpoints) {
-        this.#sets.set(name, balancer.endpoints)
-        const present = new Set(balancer.endpoints)
+      const upstream = x.upstream!
+      const { name, endpoints } = upstream
+      const before = this.#sets.get(name)
+      if (before?.endpoints !== endpoints) {
+        this.#sets.set(name, { upstream, endpoints })
+        if (before !== undefined && before.upstream !== upstream) this.#hand(name, endpoints)
+        // Those that are out of use for now are among them.
+        const present = new Set(endpoints)
         this.#drop(guard => guard.of.upstream === name && !present.has(guard.of.endpoint!))
       }
     }
@@ -78,6 +84,19 @@ export class Guards {
     const now = wheel.time()
     this.#drop(guard => guard.idle(now))
     this.#sweepAt = Math.max(SWEEP, 2 * this.#found.size)
+  }
+
+  /** A reload made the upstream anew, and its endpoints with it: each takes over the guard of its address. */
+  #hand(name: string, endpoints: readonly Endpoint[]): void {
+    const heirs = new Map(endpoints.map(endpoint => [endpoint.address, endpoint]))
+    for (const [key, guard] of [...this.#found]) {
+      const { upstream, endpoint } = guard.of
+      const heir = upstream === name ? heirs.get(endpoint!.address) : undefined
+      if (heir === undefined || heir === endpoint || this.#found.has(heir)) continue
+      this.#found.delete(key)
+      guard.of = { ...guard.of, endpoint: heir }
+      this.#found.set(heir, guard)
+    }
   }
 
   #drop(gone: (guard: Guard) => boolean): void {

@@ -115,6 +115,52 @@ t.test('scope endpoint: routes with the same options share it', async t => {
   t.same([await b.statuses(2, '/a'), await b.statuses(1, '/b')], [[500, 500], [503]])
 })
 
+t.test(
+  'scope endpoint: an endpoint keeps its breaker while it is in the upstream, used or not, also over a reload',
+  async t => {
+    const [bad, good, late] = [await Service.start(t), await Service.start(t), await Service.start(t)]
+    bad.status = 500
+    const breaker = { 'circuit-breaker': { ...QUICK, scope: 'endpoint' } }
+    const passive = { consecutiveFailures: 2, ejectFor: '1s' }
+    const text = (services: Service[], more: object = {}) =>
+      configText({
+        up: {
+          ...{ endpoints: services.map(({ upstream }) => upstream.address), ...more },
+          health: { passive, panicBelow: '0%' },
+        },
+        route: { plugins: [breaker], retry: { attempts: 0 } },
+      })
+    const g = await startReloading(t, text([bad, good]))
+    const { address } = bad.upstream
+    const statuses = async (count: number) => {
+      const found: number[] = []
+      for (let i = 0; i < count; i++)
+        found.push((await fetch(`http://127.0.0.1:${g.port}/`, { headers: { connection: 'close' } })).status)
+      return found
+    }
+    const back = () =>
+      eventually(
+        () => g.gateway.snapshot.upstreams.get('up')!.balancer.endpoints.some(endpoint => endpoint.address === address),
+        () => 'it stays ejected',
+      )
+    t.same(await statuses(5), [500, 200, 500, 200, 200], 'open, and ejected')
+    t.ok(await g.reload(text([bad, good, late])))
+    await statuses(4)
+    t.ok(late.seen > 0, 'another breaker is made meanwhile')
+    await back()
+    t.same(await statuses(6), Array(6).fill(200), 'out of use for a while')
+    t.ok(await g.reload(text([bad, good, late], { timeouts: { response: '29s' } })))
+    t.same(await statuses(6), Array(6).fill(200), 'the upstream is made anew')
+    t.equal(bad.seen, 2)
+    t.ok(await g.reload(text([good, late])))
+    await statuses(2)
+    t.ok(await g.reload(text([bad, good, late])))
+    await statuses(6)
+    t.ok(bad.seen > 2, 'one that was removed begins closed')
+    await g.gateway.stop()
+  },
+)
+
 t.test('what routes share stays as long as one of them does, and ends with the last', async t => {
   const up = await Service.start(t)
   up.status = 500
