@@ -7,6 +7,8 @@ import {
   type Plugin,
   type PluginContext,
   type Predicate,
+  problemReply,
+  type Reply,
   type Slot,
 } from '../../src/plugin-api.ts'
 import { check, DEFAULT_COOKIE, type Options, options, userOf } from './options.ts'
@@ -60,20 +62,19 @@ class Canary implements Plugin {
     if (this.#label !== null || this.#cookie !== null) this.onResponse = x => this.#tell(x)
   }
 
-  onRequest(x: Exchange): void {
+  onRequest(x: Exchange): Reply | undefined {
     // A route that answers itself has nowhere to send.
-    if (x.upstream === null) return
+    if (x.upstream === null) return undefined
     const rules = this.#rules
     for (let i = 0; i < rules.length; i++) {
       if (!rules[i]!.holds(x)) continue
       this.#ruled[i]!++
-      this.#send(x, rules[i]!.to, CHOSEN)
-      return
+      return this.#send(x, rules[i]!.to, CHOSEN)
     }
-    if (this.#split !== null) this.#deal(x, this.#split)
+    return this.#split === null ? undefined : this.#deal(x, this.#split)
   }
 
-  #deal(x: Exchange, split: Split): void {
+  #deal(x: Exchange, split: Split): Reply | undefined {
     let ticket = CHOSEN
     let target: number
     const user = this.#user?.(x) ?? this.#otherUser?.(x)
@@ -85,16 +86,19 @@ class Canary implements Plugin {
       target = split.ofTicket(brought < 0 ? ticket : brought)
     }
     this.#dealt[target]!++
-    this.#send(x, this.#targets[target]!, ticket)
+    return this.#send(x, this.#targets[target]!, ticket)
   }
 
-  #send(x: Exchange, name: string, ticket: number): void {
+  #send(x: Exchange, name: string, ticket: number): Reply | undefined {
     this.#slot.set(x, ticket)
     const before = x.upstream!
     x.routeTo(name)
-    if (x.upstream!.available || !this.#toStable) return
+    if (x.upstream!.available) return undefined
     this.#unavailable()
+    // Not left to the upstream: where so few are healthy it uses them all (`panicBelow`).
+    if (!this.#toStable) return problemReply(x, 'SLUICE_NO_ENDPOINT')
     x.routeTo(this.#targets[0] ?? before.name)
+    return undefined
   }
 
   #tell(x: Exchange): void {

@@ -79,7 +79,7 @@ export const options = z.strictObject({
   unhealthy: z
     .enum(['stable', 'fail'])
     .default('stable')
-    .describe('When the chosen upstream has no usable endpoint: go to the first of `split`, or answer 503.'),
+    .describe('When the chosen upstream has no healthy endpoint: go to the first of `split`, or answer 503.'),
 })
 
 /** Checked options. */

@@ -275,7 +275,7 @@ t.test('the label names the upstream, instead of what that says itself', async t
 
 t.test('an upstream without a usable endpoint: to the first of the split, or 503', async t => {
   const upstreams = await versions(t)
-  const spare = { ...upstreams, v2: { endpoints: [{ address: upstreams['v2']!.endpoints[0], weight: 0 }] } }
+  const spare = { ...upstreams, v2: { endpoints: [{ address: upstreams['v2']!.endpoints[0], weight: 0 }], health: {} } }
   const canary = {
     rules: [{ when: { 'header.x-canary': '1' }, to: 'v2' }],
     split: [
@@ -296,6 +296,12 @@ t.test('an upstream without a usable endpoint: to the first of the split, or 503
   const failing = await startGateway(t, config(spare, { ...canary, unhealthy: 'fail' }), { plugins: [claims] })
   const refused = await (await asker(t, failing.port))()
   t.same([refused.status, JSON.parse(refused.text).code], [503, 'SLUICE_NO_ENDPOINT'])
+  failing.upstream('v2').update([{ ...stable.upstream('v2').endpoints[0]!, weight: 1 }])
+  const [sick] = failing.upstream('v2').endpoints
+  t.equal((await (await asker(t, failing.port))()).text, 'v2')
+  sick!.health.active = 'unhealthy'
+  failing.upstream('v2').probed(sick!, 'healthy')
+  t.equal((await (await asker(t, failing.port))()).status, 503, 'all that there are would be used in panic')
   // It comes back by itself when an endpoint does.
   stable.upstream('v2').update([{ ...stable.upstream('v2').endpoints[0]!, weight: 1 }])
   t.equal((await ask()).text, 'v2')
