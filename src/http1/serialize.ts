@@ -108,6 +108,8 @@ function nameFault(name: unknown): string {
 /** What is wrong with the line and the host of a request head that others than the parser wrote to, or null. */
 export function requestLineFault({ method, path, query, host }: RequestLine): string | null {
   if (!isMethod(method)) return 'the method is no token'
+  // Another beginning is another form of target (RFC 9112 3.2), which names a host of its own.
+  if (path[0] !== '/' && (path !== '*' || method !== 'OPTIONS')) return 'the path does not begin with a /'
   if (!isTarget(path) || !isTarget(query)) return 'the target holds what is no visible ASCII, or a #'
   return isFieldValue(host) ? null : 'the host holds a control character'
 }

@@ -39,7 +39,8 @@ function isFinal(status: number): boolean {
 }
 
 /** What is wrong with the head of an answer that plugins wrote to, or null; `proven` as of headerListFault. */
-export function responseHeadFault(head: ResponseHead, proven: Readonly<HeaderList> | null): string | null {
+export function responseHeadFault(head: ResponseHead | null, proven: Readonly<HeaderList> | null): string | null {
+  if (typeof head !== 'object' || head === null) return 'a plugin took the head of the answer away'
   if (!isFinal(head.status)) return 'a plugin set a status that is none'
   return headerListFault(head.headers, proven)
 }

@@ -295,7 +295,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   responsePassed(given: Exchange): void {
     const x = given as Passage
     x.timer?.remove()
-    const checked = x.route.plan.response === null ? null : responseHeadFault(x.response!, x.proven)
+    const checked = x.route.plan.response === null ? null : responseHeadFault(x.response, x.proven)
     if (checked !== null) {
       this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: checked })
       this.#failHard(x)

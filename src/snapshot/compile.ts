@@ -428,6 +428,13 @@ function checkMade(plugin: unknown): void {
       if (!/^on[A-Z]/.test(name) || PHASES.includes(name)) continue
       throw new TypeError(`its create returned "${name}", which is no phase${hint(name, PHASES)}`)
     }
+    for (const phase of PHASES) {
+      const given: unknown = (plugin as Record<string, unknown>)[phase]
+      if (given === undefined || typeof given === 'function') continue
+      throw new TypeError(
+        `its create returned ${given === null ? 'null' : `a ${typeof given}`} as ${phase}; a function is due`,
+      )
+    }
     return
   }
   if (promised) plugin.catch(() => {})

@@ -35,7 +35,7 @@ const CASES: Record<string, { phases: Record<string, unknown>; seen: 'refused' |
   'onFinish rejects': { phases: { onFinish: reject }, seen: 'whole' },
 }
 
-/** Phases that write what would be more than one line; whose doing it was is not known then. */
+/** Phases that write what would be more than one line, or another message; whose doing it was is not known then. */
 const SPLITTING: Record<string, Record<string, unknown>> = {
   'onRequest splits the request by its path': {
     onRequest: (x: Exchange) => {
@@ -53,6 +53,11 @@ const SPLITTING: Record<string, Record<string, unknown>> = {
       x.head.path = '/admin#/public'
     },
   },
+  'onRequest sends the request elsewhere by its path': {
+    onRequest: (x: Exchange) => {
+      x.head.path = 'http://other.test/'
+    },
+  },
   'onRequest splits the request by its host': {
     onRequest: (x: Exchange) => {
       x.head.host = 'a\r\nb: c'
@@ -63,6 +68,11 @@ const SPLITTING: Record<string, Record<string, unknown>> = {
   },
   'onResponse splits the answer by a header': {
     onResponse: (x: Exchange) => void x.response!.headers.unshift('x-a', 'a\r\nb: c'),
+  },
+  'onResponse leaves no answer': {
+    onResponse: (x: Exchange) => {
+      x.response = null
+    },
   },
 }
 

@@ -113,6 +113,8 @@ t.test('what create must not return is told with its place', async t => {
     ['() => {}', 'function'],
     ['Promise.reject(new Error())', 'a promise'],
     ['{ onReqest() {} }', '"onReqest", which is no phase; did you mean "onRequest"\\?'],
+    ['{ onResponse: null }', 'null as onResponse; a function is due'],
+    ['{ onAttempt: 5 }', 'a number as onAttempt; a function is due'],
     ['new (class { onRequests() {} })()', '"onRequests", which is no phase; did you mean "onRequest"\\?'],
   ]) {
     const module = `export default { options: { safeParse: data => ({ success: true, data }), parse: data => data }, create: () => (${returned}) }`
