@@ -35,6 +35,8 @@ export class Waiter {
 /** The state of one key. */
 export class Gate {
   readonly key: string
+  /** Places that there are, by the configuration under which the last request came: a reload may change it. */
+  max = 0
   running = 0
   waiting = 0
   #first: Waiter | null = null
@@ -70,11 +72,25 @@ export class Gate {
     waiter.removed()
   }
 
-  /** One is done: its place goes to the first in the queue, who is given back, or is free (null). */
-  release(): Waiter | null {
-    const first = this.#first
-    if (first === null) this.running--
-    else this.leave(first)
-    return first
+  /** One is done: its place is free for the first in the queue. */
+  release(): void {
+    this.running--
+    this.advance()
   }
+
+  /** Whoever waits takes the places that are free, in turn. */
+  advance(): void {
+    while (this.running < this.max && this.#first !== null) {
+      const first = this.#first
+      this.leave(first)
+      this.running++
+      first.admit()
+    }
+  }
+}
+
+/** The gates of one place in the configuration that are not idle, by key: those under way count on over a reload. */
+export class Gates extends Map<string, Gate> {
+  /** Nothing to let go of: who is under way gives its place back all the same. */
+  close(): void {}
 }

@@ -13,7 +13,7 @@ import {
   type Slot,
   z,
 } from '../../src/plugin-api.ts'
-import { Gate, Waiter } from './gate.ts'
+import { Gate, Gates, Waiter } from './gate.ts'
 
 /** A whole number within these bounds. */
 function whole(least: number, most: number) {
@@ -50,8 +50,7 @@ class Concurrency implements Plugin {
   readonly #wait: number
   readonly #maxKeys: number
   readonly #keyOf: (x: Exchange) => string
-  /** Gates that are not idle, by key. */
-  readonly #gates = new Map<string, Gate>()
+  readonly #gates: Gates
   /** The gate that the exchange has a place in, or its place in the queue. */
   readonly #slot: Slot<Gate | Waiter>
   readonly #route: string | null
@@ -63,6 +62,8 @@ class Concurrency implements Plugin {
     this.#wait = wait
     this.#maxKeys = maxKeys
     this.#keyOf = keyOf(key)
+    // With other numbers after a reload, whoever is under way still counts.
+    this.#gates = context.shared([context.site, key], () => new Gates())
     this.#slot = context.slot<Gate | Waiter>()
     this.#route = context.route
     this.#count = {
@@ -84,7 +85,9 @@ class Concurrency implements Plugin {
       gate = new Gate(key)
       this.#gates.set(key, gate)
     }
-    // Whoever waits keeps all places taken, so nobody is overtaken here.
+    gate.max = this.#max
+    // Whoever waits keeps all places taken, so nobody is overtaken here: unless there are more of them since a reload.
+    if (gate.waiting > 0) gate.advance()
     if (gate.running < this.#max) {
       gate.running++
       this.#slot.set(x, gate)
@@ -122,7 +125,7 @@ class Concurrency implements Plugin {
       place.gate.leave(place)
       return
     }
-    place.release()?.admit()
+    place.release()
     if (place.idle) this.#gates.delete(place.key)
   }
 

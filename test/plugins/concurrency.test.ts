@@ -1,8 +1,9 @@
 // concurrency through a running gateway: places, the line behind them, and every way to leave either.
 import t, { type Test } from 'tap'
-import { startGateway } from '../support/gateway.ts'
-import type { RawClient } from '../support/raw-client.ts'
+import { configText, startGateway } from '../support/gateway.ts'
+import { RawClient } from '../support/raw-client.ts'
 import { RawUpstream, type SeenRequest } from '../support/raw-upstream.ts'
+import { startReloading } from '../support/reloading-gateway.ts'
 import { eventually } from '../support/within.ts'
 
 async function chain(t: Test, concurrency: Record<string, unknown>) {
@@ -105,6 +106,41 @@ t.test('clients that go away give back their place, and their place in line', as
   t.equal((await last.response()).status, 200)
   t.notOk(targets().includes('/waiting'))
   await settled(0, 0)
+})
+
+t.test('whoever is under way still counts when a reload changes the numbers', async t => {
+  const up = await RawUpstream.start(t)
+  up.onRequest = () => {}
+  const text = (max: number) =>
+    configText({
+      up: { endpoints: [up.address] },
+      route: { plugins: [{ concurrency: { ...BASE, max } }] },
+    })
+  const g = await startReloading(t, text(2))
+  const send = async (target: string) =>
+    (await RawClient.connect(t, g.port)).head(`GET ${target} HTTP/1.1`, 'Host: h', 'Connection: close')
+  const seen = (count: number) =>
+    eventually(
+      () => up.requests.length === count,
+      () => `seen are ${up.requests.map(({ target }) => target)}`,
+    )
+  const done = async (target: string, client: RawClient) => {
+    up.requests.find(request => request.target === target)!.reply('200 OK', 'ok')
+    t.equal((await client.response()).status, 200)
+  }
+  const [a, b] = [await send('/a'), await send('/b')]
+  await seen(2)
+  t.ok(await g.reload(text(1)), 'fewer')
+  const [c, d] = [await send('/c'), await send('/d')]
+  t.equal((await (await send('/e')).response()).status, 503, 'the queue is full: nobody was admitted')
+  await done('/a', a)
+  await done('/b', b)
+  await seen(3)
+  t.ok(await g.reload(text(3)), 'more')
+  const f = await send('/f')
+  await seen(5)
+  for (const [target, client] of Object.entries({ '/c': c, '/d': d, '/f': f })) await done(target, client)
+  await g.gateway.stop()
 })
 
 t.test('keys are bounded', async t => {
