@@ -107,6 +107,8 @@ function nameFault(name: unknown): string {
 
 /** What is wrong with the line and the host of a request head that others than the parser wrote to, or null. */
 export function requestLineFault({ method, path, query, host }: RequestLine): string | null {
+  for (const text of [method, path, query, host])
+    if (typeof text !== 'string') return 'the request line holds what is no text'
   if (!isMethod(method)) return 'the method is no token'
   // Another beginning is another form of target (RFC 9112 3.2), which names a host of its own.
   if (path[0] !== '/' && (path !== '*' || method !== 'OPTIONS')) return 'the path does not begin with a /'

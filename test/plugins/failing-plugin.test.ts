@@ -76,6 +76,12 @@ const SPLITTING: Record<string, Record<string, unknown>> = {
   },
 }
 
+for (const member of ['method', 'path', 'query', 'host'])
+  for (const value of [undefined, 5, Symbol('no text')])
+    SPLITTING[`onRequest leaves ${String(value)} as ${member}`] = {
+      onRequest: (x: Exchange) => void Object.assign(x.head, { [member]: value }),
+    }
+
 function failing(phases: Record<string, unknown>): PluginDefinition {
   return definePlugin({
     name: 'failing',
