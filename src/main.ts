@@ -216,7 +216,18 @@ process.on('unhandledRejection', error => {
 })
 // Whoever reads what is printed may be gone: no reason to end.
 process.stdout.on('error', () => {})
+process.stderr.on('error', () => {})
+
+/** Resolves when a stream has handed on all that was written to it, or nobody reads it any more. */
+function handedOn(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise(done => {
+    if (stream.writableLength === 0) done()
+    else stream.write('', () => done())
+  })
+}
 
 process.exitCode = await main(process.argv.slice(2)).catch(report)
+// A pipe takes 64 KiB at once: the end of the process would take the rest of a schema, or of the faults, with it.
+await Promise.all([handedOn(process.stdout), handedOn(process.stderr)])
 // A signal handler or an idle socket must not keep a command alive that is done.
 process.exit()

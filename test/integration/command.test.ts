@@ -1,12 +1,14 @@
 // The sluice command: what each word prints, where, and with which exit code.
 
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { sluice } from '../support/child-gateway.ts'
+import { MAIN, sluice } from '../support/child-gateway.ts'
 import { ROOT } from '../support/root.ts'
 import { eventually, within } from '../support/within.ts'
 
@@ -89,6 +91,22 @@ t.test('schema: the one that is checked in', async t => {
   const { code, out } = await run(t, ['schema'])
   t.equal(code, 0)
   t.same(JSON.parse(out), JSON.parse(readFileSync(join(ROOT, 'config/gateway.schema.json'), 'utf8')))
+})
+
+t.test('a pipe gets all that is printed, however slowly it is read', async t => {
+  const folder = t.testdir({ 'faulty.yaml': Array.from({ length: 900 }, (_, i) => `key${i}: 1\n`).join('') })
+  // A pipe of the shell's, which takes 64 KiB at once: what Node gives its children takes more.
+  const piped = async (...args: string[]) => {
+    const script = ['-c', '{ "$@"; echo " exit $?"; } 2>&1 | cat', 'sh', process.execPath, MAIN, ...args]
+    const env = { ...process.env, NODE_OPTIONS: '', SLUICE_CONFIG: undefined }
+    return (await promisify(execFile)('sh', script, { env, maxBuffer: 2 ** 24, timeout: START })).stdout
+  }
+  const schema = readFileSync(join(ROOT, 'config/gateway.schema.json'), 'utf8')
+  t.ok(schema.length > 2 ** 16)
+  t.equal(await piped('schema'), `${schema} exit 0\n`)
+  const faults = await piped('check', '-c', join(folder, 'faulty.yaml'))
+  t.ok(faults.length > 2 ** 16)
+  t.match(faults.split('\n').slice(-3), [/faulty\.yaml:900:1 key899: /, ' exit 1', ''])
 })
 
 t.test('where the configuration comes from', async t => {

@@ -8,7 +8,8 @@ import { ROOT } from './root.ts'
 import { eventually, within } from './within.ts'
 
 /** The command as it ships: `npm test` builds it first. */
-const MAIN = join(ROOT, 'dist/src/main.js')
+/** The command's program. */
+export const MAIN = join(ROOT, 'dist/src/main.js')
 /** On a busy machine. */
 const START_TIME = 30_000
 
