@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { absentKeys } from '../units.ts'
 import { valueAt } from '../value-at.ts'
 import { FAULTY, type FaultCode, hint, nearest, type Path, quote } from './fault.ts'
-import { knownKeys, schemasAt } from './schema-path.ts'
+import { definitions, knownKeys, schemasAt } from './schema-path.ts'
 
 /** A fault before its line is known. */
 export interface Problem {
@@ -153,12 +153,20 @@ function explain(
   /** No branch is the one that was meant; a key that none of them knows may be why. */
   function undecided(issue: z.core.$ZodIssueInvalidUnion, path: Path): void {
     const around = path.slice(0, -1)
-    const known = knownKeys(schema, around, valueAt(input, around))
-    unknown(
-      Object.keys(valueAt(input, around) as object).filter(key => !known.includes(key)),
-      around,
-    )
+    const given = valueAt(input, around) as Record<string, unknown>
+    const known = knownKeys(schema, around, given)
+    const strange = Object.keys(given).filter(key => !known.includes(key))
+    unknown(strange, around)
     if (valueAt(input, path) !== FAULTY) plain(issue, path)
+    const branches = schemasAt(schema, around).flatMap(definitions).length
+    for (const [key, value] of Object.entries(given)) {
+      const inner: Path = [...around, key]
+      const held = schemasAt(schema, inner)
+      if (key === path.at(-1) || held.length < branches) continue
+      // What every branch has and none takes is wrong, whichever was meant.
+      const found = held.map(one => z.safeParse(one, value).error?.issues ?? [])
+      if (found.every(issues => issues.length > 0)) all(found[0]!, inner)
+    }
   }
 
   // The branch that was meant is the one whose kind of value it is; its own issues say most.

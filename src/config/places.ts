@@ -1,5 +1,5 @@
 // Places in the text of the file: offsets to lines and columns, and paths in the document to offsets.
-import { isMap, isScalar, isSeq, type Node, type Pair } from 'yaml'
+import { isMap, isScalar, isSeq, type Node, type Pair, Scalar } from 'yaml'
 import type { Path } from './fault.ts'
 
 /** Offsets to lines and columns; the line starts are found when the first fault asks. */
@@ -76,8 +76,8 @@ function hasKey({ value }: Pair<Node, Node | null>, step: unknown): boolean {
   return isMap(value) && value.items.some(({ key }) => isScalar(key) && key.value === step)
 }
 
-// A value left out has its place after the colon, or on the next line; its key tells more.
-function valueStart(pair: Pair<Node, Node | null>): number {
-  const { key, value } = pair
-  return value === null || (isScalar(value) && value.source === '') ? start(key) : start(value)
+// A value left out has its place after the colon, or on the next line; its key tells more. An empty text is there.
+function valueStart({ key, value }: Pair<Node, Node | null>): number {
+  const leftOut = value === null || (isScalar(value) && value.type === Scalar.PLAIN && value.source === '')
+  return start(leftOut ? key : value)
 }

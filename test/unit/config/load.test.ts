@@ -85,6 +85,24 @@ t.test('one wrong value is one fault, at its place', async t => {
       'stores: { s: { kind: rediss, url: "redis://h" } }\n',
       ['3:22 stores.s.kind: the kind of a store is redis (SLUICE_CONFIG_INVALID)'],
     ],
+    [
+      'stores: { s: { knd: redis, url: x, budget: 5, onFailure: deny } }\n',
+      [
+        '3:16 stores.s.knd: unknown key; did you mean "kind"? (SLUICE_CONFIG_UNKNOWN_KEY)',
+        '3:33 stores.s.url: a redis:// or rediss:// address is due: redis://[user:password@]host[:port][/database] (SLUICE_CONFIG_INVALID)',
+        '3:44 stores.s.budget: a duration with its unit is due, such as 250ms, 5s, 1m or 24h (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
+      'discovery: { c: { kind: counsel, address: 5, interval: 1ms, onEmpty: kept } }\n',
+      [
+        `3:25 discovery.c.kind: the kind of a registry is one of ${providers.map(({ kind }) => kind).join(', ')} (SLUICE_CONFIG_INVALID)`,
+        '3:56 discovery.c.interval: must be at least 100ms (SLUICE_CONFIG_INVALID)',
+        '3:70 discovery.c.onEmpty: keep or drop is due, found "kept"; did you mean "keep"? (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    ['stateDir: ""\n', ['3:11 stateDir: must not be empty (SLUICE_CONFIG_INVALID)']],
+    ['stateDir:\n', ['3:1 stateDir: text is due, found nothing (SLUICE_CONFIG_INVALID)']],
     ...[
       'http://h',
       'redis://h/abc',
