@@ -78,6 +78,9 @@ export function hashName(name: string): number {
 /** Every name of the table. */
 export const KNOWN_NAMES: readonly string[] = [...Object.keys(SPECIAL), ...COMMON]
 
+/** The names that go no further than the codec. */
+export const DROPPED_NAMES: readonly string[] = Object.keys(SPECIAL).filter(name => SPECIAL[name] === Field.Drop)
+
 for (const name of KNOWN_NAMES) {
   let at = hashName(name) & MASK
   while (table[at] !== null) at = (at + 1) & MASK

@@ -4,6 +4,7 @@ import { cookieValues } from '../http/cookie.ts'
 import type { RequestHead } from '../http/head.ts'
 import { normalizePath } from '../http/path.ts'
 import { queryValues } from '../http/query.ts'
+import { DROPPED_NAMES } from '../http1/known-fields.ts'
 import { TOKEN } from '../units.ts'
 
 /** What a route asks of a request: the checked `match` of route/options.ts. */
@@ -157,7 +158,7 @@ type Test = 'equal' | 'present' | 'absent' | 'regexp'
 /** Fields that never reach a route: framing and hop-by-hop ones are the engine's, the host has its own pattern. */
 const UNSEEN = new Map([
   ['host', 'use match.host'],
-  ...['connection', 'content-length', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade'].map(
+  ...['content-length', 'te', 'transfer-encoding', 'upgrade', 'connection', ...DROPPED_NAMES].map(
     (name): [string, string] => [name, 'hop-by-hop and framing fields never reach a route'],
   ),
 ])
@@ -184,8 +185,13 @@ export class Condition {
     if (this.#regexp !== null) this.test = 'regexp'
     else if (expectation === 'present' || expectation === 'absent') this.test = expectation
     else this.test = 'equal'
-    if (field === 'header' && this.test === 'equal' && /[^\t\x20-\x7e\x80-\xff]/.test(expectation))
-      throw new PatternError('no header has such a value: it holds control characters, or some past Latin-1')
+    if (field === 'header' && this.test === 'equal') {
+      if (/[^\t\x20-\x7e\x80-\xff]/.test(expectation))
+        throw new PatternError('no header has such a value: it holds control characters, or some past Latin-1')
+      // Those of the wire are taken off (RFC 9110 5.5).
+      if (/^[ \t]|[ \t]$/.test(expectation))
+        throw new PatternError('no header has such a value: it begins or ends with a blank')
+    }
   }
 
   holds(head: RequestHead): boolean {
