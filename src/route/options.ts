@@ -1,6 +1,7 @@
 // One entry under `routes:` as it stands in the YAML: its schema, type and docs in one.
 import { z } from 'zod'
 import { GATEWAY_FIELDS } from '../http/head.ts'
+import { isHost } from '../http1/framing.ts'
 import { pluginList } from '../pipeline/entry.ts'
 import { duration, fieldMap, fieldValue, share, TOKEN, whereSound } from '../units.ts'
 import { Condition, type Field, PatternError, parseHost, parsePath } from './match.ts'
@@ -132,14 +133,15 @@ const retry = z
   // A default never contradicts what was asked for: it rises with it.
   .transform(given => ({ ...given, maxBackoff: given.maxBackoff ?? Math.max(MAX_BACKOFF, given.backoff) }))
 
+const REWRITE_HOST_FAULT = 'a host, with or without a port, is due'
+
 const rewrite = z
   .strictObject({
     path: z.string().min(1).optional().describe('Path that goes upstream; may use `:id` and `*`.'),
     host: z
       .string()
-      .regex(/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/, {
-        error: 'a host, with or without a port, is due',
-      })
+      .regex(/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/, { error: REWRITE_HOST_FAULT, abort: true })
+      .refine(isHost, { error: REWRITE_HOST_FAULT })
       .optional()
       .describe('Host that goes upstream; overrides `host` of the upstream.'),
   })

@@ -1,7 +1,8 @@
 // The options of an upstream as they stand in the YAML: its endpoints, connections, timeouts and how one is picked.
 import { z } from 'zod'
 import { type EndpointAddress, parseEndpoint } from '../http/address.ts'
-import { duration, TOKEN, whereSound } from '../units.ts'
+import { isHost } from '../http1/framing.ts'
+import { duration, whereSound } from '../units.ts'
 import { healthOptions } from './health/options.ts'
 
 /** The balancers by name; upstream/balance holds one file for each. */
@@ -67,6 +68,7 @@ const tls = z
   })
 
 const PORT = 'a port, or the name of one, is due'
+const HOST_FAULT = 'pass, endpoint or a literal host is due'
 
 const discover = z.strictObject({
   from: z.string().min(1).describe('Name of a registry under `discovery:`.'),
@@ -126,10 +128,8 @@ export const upstreamOptions = z
       .describe('Attribute that ring-hash goes by, such as client.ip (its default), header.x-user or cookie.id.'),
     host: z
       .string()
-      .regex(/^[^\s/?#@\\]+$/, { error: 'pass, endpoint or a literal host is due', abort: true })
-      .refine(text => /^\[[0-9a-fA-F:.]+\](?::\d+)?$/.test(text) || TOKEN.test(text.replace(/:\d+$/, '')), {
-        error: 'pass, endpoint or a literal host is due',
-      })
+      .regex(/^[^\s/?#@\\]+$/, { error: HOST_FAULT, abort: true })
+      .refine(text => isHost(text) && !text.endsWith(':'), { error: HOST_FAULT })
       .default('pass')
       .describe("Host that the endpoints see: pass (the client's), endpoint (its own address) or a literal."),
     connections: z

@@ -96,6 +96,8 @@ t.test('faults', async t => {
     [{ retry: { attempts: 11 } }, /^retry\.attempts: /],
     [{ retry: { on: [500] } }, /^retry\.on\.0: /],
     [{ retry: { backoff: '1s', maxBackoff: '999ms' } }, /^retry\.maxBackoff: must be at least backoff/],
+    [{ rewrite: { host: 'a:99999' } }, /^rewrite\.host: a host/],
+    [{ rewrite: { host: '[:::]' } }, /^rewrite\.host: a host/],
     [{ rewrite: {} }, /^rewrite: path, host or both/],
     [
       { rewrite: { path: '/*' }, match: { path: ['/a/*', '/b'] } },

@@ -119,6 +119,7 @@ t.test('options that do not go together', async t => {
   t.same(told({ endpoints: undefined }), ['either endpoints or discover is due'])
   t.same(told({ discover: { from: 'a', service: 'b' } }), ['either endpoints or discover is due'])
   t.match(told({ endpoints: undefined, discover: { from: 'a', service: 'b', port: 70_000 } }), [/65535/])
-  t.same(told({ host: 'a/b' }), ['pass, endpoint or a literal host is due'])
+  for (const host of ['a/b', 'a:99999', 'a:', '[:::]', 'a|b', 'a,b'])
+    t.same(told({ host }), ['pass, endpoint or a literal host is due'], host)
   t.same(told({ host: '[::1]:80' }), undefined)
 })
