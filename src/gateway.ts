@@ -8,6 +8,7 @@ import { type Fault, formatFault, type Path } from './config/fault.ts'
 import { faultIn, type Loaded, loadFile, remedyIn } from './config/load.ts'
 import { FileChecker } from './config/off-thread.ts'
 import { type Watching, watchFile } from './config/watch.ts'
+import { hostPort } from './http/address.ts'
 import { loadEngine } from './listener/engines.ts'
 import { Handover } from './listener/handover.ts'
 import type { Listener, ListenerOptions } from './listener/listener.ts'
@@ -60,7 +61,7 @@ export class ListenError extends Error {
         : cause.code === 'EACCES'
           ? 'this user may not listen there; take a port above 1023'
           : cause.message
-    super(`${name} cannot listen on ${host}:${port}: ${why}`)
+    super(`${name} cannot listen on ${hostPort(host, port)}: ${why}`)
     this.name = 'ListenError'
     this.option = cause.code === 'EADDRINUSE' || cause.code === 'EACCES' ? 'port' : 'host'
   }

@@ -10,6 +10,7 @@ import { jsonSchemaText } from './config/json-schema.ts'
 import { loadFile } from './config/load.ts'
 import { runDemo } from './demo/demo.ts'
 import { ConfigError, Gateway, type GatewayOptions, ListenError } from './gateway.ts'
+import { hostPort } from './http/address.ts'
 import { createLog } from './log.ts'
 import { Catalog } from './pipeline/catalog.ts'
 import * as pluginApi from './plugin-api.ts'
@@ -132,13 +133,9 @@ async function start(file: string): Promise<number> {
   const stopped = untilSignal(gateway)
   await gateway.start()
   for (const { name, host, port, engine } of gateway.listeners)
-    print(`listener ${name} on http://${shown(host)}:${port} (${engine})`)
-  if (gateway.adminPort !== 0) print(`admin on http://${shown(gateway.adminHost)}:${gateway.adminPort}`)
+    print(`listener ${name} on http://${hostPort(host, port)} (${engine})`)
+  if (gateway.adminPort !== 0) print(`admin on http://${hostPort(gateway.adminHost, gateway.adminPort)}`)
   return stopped
-}
-
-function shown(host: string): string {
-  return host.includes(':') ? `[${host}]` : host
 }
 
 /** Before the start: without a listener for it the signal would end the process. */

@@ -4,6 +4,7 @@ import { type Catalog, isUserPlugin } from '../pipeline/catalog.ts'
 import { condition, off } from '../pipeline/entry.ts'
 import { valueAt } from '../value-at.ts'
 import { document } from './document.ts'
+import { resolveCore } from './environment.ts'
 import type { Path } from './fault.ts'
 import { type Def, definitions, schemasAt } from './schema-path.ts'
 import type { Tree } from './tree.ts'
@@ -24,18 +25,16 @@ export async function fitEnvironment(tree: Tree, catalog: Catalog, baseDir: stri
   }
 }
 
-/** In flow style `${NAME}` must stand in quotes, which make a text of it: a number or a boolean where no text will do. */
+/**
+ * In flow style `${NAME}` must stand in quotes, which make a text of it: what it is without them, a number or a boolean,
+ * where no text will do.
+ */
 function plain(text: string, schemas: readonly z.core.$ZodType[], taken: readonly Def[]): unknown {
-  const others = otherReadings(text)
-  if (others.length === 0 || takes(schemas, text)) return text
-  // Of none that will do, a number for a number: what is wrong with it is then told of it, and not that it is a text.
-  const due = (value: unknown) => taken.length > 0 && taken.every(def => def.type === typeof value)
-  return others.find(value => takes(schemas, value)) ?? others.find(due) ?? text
-}
-
-function otherReadings(text: string): unknown[] {
-  if (/^-?\d+(?:\.\d+)?$/.test(text)) return [Number(text)]
-  return text === 'true' || text === 'false' ? [text === 'true'] : []
+  const bare = resolveCore(text)
+  if (bare === null || typeof bare === 'string' || takes(schemas, text)) return text
+  // A number for a number though it will not do: what is wrong with it is then told of it, and not that it is a text.
+  const due = taken.length > 0 && taken.every(def => def.type === typeof bare)
+  return due || takes(schemas, bare) ? bare : text
 }
 
 function takes(schemas: readonly z.core.$ZodType[], value: unknown): boolean {

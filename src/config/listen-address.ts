@@ -1,4 +1,5 @@
 // The addresses that a file listens on: two that cannot be open beside each other are a fault.
+import { hostPort } from '../http/address.ts'
 import { addressBytes } from '../http/cidr.ts'
 import type { Problem } from './explain.ts'
 import { type Path, quote } from './fault.ts'
@@ -22,7 +23,7 @@ export function listenAddressProblems(raw: Record<string, unknown>, tree: Tree):
   for (const { host, port, path } of addresses(raw)) {
     // Port 0 is another one each time.
     if (typeof port !== 'number' || port === 0 || typeof host !== 'string') continue
-    const text = `${host}:${port}`
+    const text = hostPort(host, port)
     const { own, family, rivals } = kinds(host)
     const rival = rivals.map(kind => open.get(`${port} ${kind}`)).find(found => found !== undefined)
     if (rival !== undefined) {

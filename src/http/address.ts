@@ -38,6 +38,11 @@ export interface ParsedHost {
   readonly authority: string
 }
 
+/** `host:port` of a host as it is listened on, which has no brackets of its own. */
+export function hostPort(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
 /** Read a host that stands alone, IPv6 with brackets or without; a string says what is wrong with it. */
 export function parseHost(text: string): ParsedHost | string {
   // Most are such, and there may be ten thousand of them.

@@ -379,6 +379,9 @@ t.test('two addresses that cannot be open beside each other', async t => {
   t.same(await clash('127.0.0.1', '127.0.0.2', '::1', 'fe80::1%eth0', 'fe80::1%eth1'), [])
   t.same(await clash('0.0.0.0', '::1'), [], 'one family each')
   t.same(await clash('localhost', '127.0.0.1', '0.0.0.0'), ['2,3'], 'what a name comes to is not known here')
+  t.match(await faultsOf('listeners: [{ name: a, port: 80, host: "::" }]\nadmin: { port: 80 }\n'), [
+    /"\[::\]:80" cannot/,
+  ])
 })
 
 t.test('what discovery and balancers may get wrong', async t => {
@@ -690,6 +693,8 @@ routes: [{ name: a, upstream: a, plugins: [ { limit: { limit: "\${PORT}" } } ], 
     upstreams: { a: { endpoints: [{ weight: 80 }] } },
     routes: [{ plugins: [{ options: { limit: 80 } }], timeout: 5000 }],
   })
+  for (const PORT of ['+80', '080', '8e1', '0x50', '80.0'])
+    t.match((await loadText(text, 'g.yaml', { ...context(), env: { PORT, TIME: '5s' } })).config, config!, PORT)
   const bad = await loadText(text, 'g.yaml', { ...context(), env: { PORT: '8x', TIME: '5s' } })
   t.match(bad.faults.map(formatFault), [/port: a number is due/, /weight: a number is due/, /limit: a number is due/])
   const more = `listeners: [{ name: web, port: 0 }]
