@@ -96,6 +96,14 @@ export function fieldMap<V extends z.ZodType>(value: V, reserved: ReadonlySet<st
     .transform(fields => Object.fromEntries(Object.entries(fields).map(([name, one]) => [name.toLowerCase(), one])))
 }
 
+/** What people call a thing: some text on one line, for it stands in lines and tables that are printed. */
+export function label() {
+  return z
+    .string()
+    .min(1)
+    .regex(/^[^\x00-\x1f\x7f-\x9f]*$/, { error: 'a name must not hold control characters' })
+}
+
 /** A field value: no control characters, so that it can never become a second field (RFC 9110 5.5). */
 export function fieldValue() {
   return z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/, { error: 'a header value must not hold control characters' })

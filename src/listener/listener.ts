@@ -3,7 +3,7 @@ import { isIPv6 } from 'node:net'
 import { z } from 'zod'
 import { isHost } from '../http/address.ts'
 import type { Receiver } from '../http/downstream.ts'
-import { absentKeys, duration, size } from '../units.ts'
+import { absentKeys, duration, label, size } from '../units.ts'
 import type { Door } from './handover.ts'
 
 /** The engines by name; listener/engines.ts makes them. */
@@ -32,7 +32,7 @@ const absent = {
 /** One entry under `listeners:`. */
 export const listenerOptions = z
   .strictObject({
-    name: z.string().min(1).describe('Unique name of the listener.'),
+    name: label().describe('Unique name of the listener.'),
     host: listenHost().default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
     port: z.int().min(0).max(65535).describe('Port; 0 takes any free one, printed at start.'),
     engine: z

@@ -74,10 +74,15 @@ function target(options: RouteOptions, { upstream, redirect }: ShownRoute): stri
   return `respond ${options.respond?.status}`
 }
 
+/** A parameter's value may be of several lines. */
+function printable(text: string): string {
+  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, char => encodeURIComponent(char))
+}
+
 /** A table for a terminal. */
 export function formatListing(routes: readonly ListedRoute[]): string {
   const rows = routes.map(({ host, path, methods, conditions, route, to }) => {
-    return [host, path, methods?.join(',') ?? '*', conditions.join(' ') || '-', route, to]
+    return [host, path, methods?.join(',') ?? '*', conditions.map(printable).join(' ') || '-', route, to]
   })
   const all = [['HOST', 'PATH', 'METHODS', 'CONDITIONS', 'ROUTE', 'TO'], ...rows]
   const widths = all[0]!.map((_, column) => all.reduce((widest, row) => Math.max(widest, row[column]!.length), 0))

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { GATEWAY_FIELDS } from '../http/head.ts'
 import { isHost } from '../http1/framing.ts'
 import { pluginList } from '../pipeline/entry.ts'
-import { duration, fieldMap, fieldValue, share, TOKEN, whereSound } from '../units.ts'
+import { duration, fieldMap, fieldValue, label, share, TOKEN, whereSound } from '../units.ts'
 import { Condition, type Field, PatternError, parseHost, parsePath } from './match.ts'
 import { PathRewrite, RedirectTarget } from './rewrite.ts'
 
@@ -188,7 +188,7 @@ function checkWhole(route: Unchecked, context: z.core.$RefinementCtx): void {
 /** One entry under `routes:`. */
 export const routeOptions = z
   .strictObject({
-    name: z.string().min(1).describe('Unique name of the route.'),
+    name: label().describe('Unique name of the route.'),
     match: match.prefault({}).describe('What a request must have to come here; absent is every request.'),
     plugins: pluginList.default([]).describe('Plugins of this route, after the gateway-wide ones, in this order.'),
     upstream: z.string().min(1).optional().describe('Upstream to forward to: a name under `upstreams`.'),

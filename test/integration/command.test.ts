@@ -87,6 +87,17 @@ t.test('routes: in the order in which they are tried, as a table', async t => {
   t.match(lines[order[0]!], /a\.example.*\/one\/:id.*GET|GET.*a\.example.*\/one\/:id/)
 })
 
+t.test('routes: a line each, whatever a condition holds', async t => {
+  const folder = t.testdir({
+    'gateway.yaml': `listeners: [{ name: web, port: 0 }]
+routes: [{ name: odd, match: { query: { q: "a\\nb\\e" } }, respond: {} }]
+`,
+  })
+  const { code, out } = await run(t, ['routes', '-c', join(folder, 'gateway.yaml')])
+  t.equal(code, 0)
+  t.match(out, /^HOST .*\n\* .* query q=a%0Ab%1B .*\n$/)
+})
+
 t.test('schema: the one that is checked in', async t => {
   const { code, out } = await run(t, ['schema'])
   t.equal(code, 0)

@@ -101,6 +101,13 @@ t.test('one wrong value is one fault, at its place', async t => {
         '3:70 discovery.c.onEmpty: keep or drop is due, found "kept"; did you mean "keep"? (SLUICE_CONFIG_INVALID)',
       ],
     ],
+    [
+      'routes: [{ name: "a\\nb", match: { path: /a }, respond: {} }, { name: "", match: { path: /b }, respond: {} }]\n',
+      [
+        '3:18 routes[0].name: a name must not hold control characters (SLUICE_CONFIG_INVALID)',
+        '3:70 routes[1].name: must not be empty (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
     ['stateDir: ""\n', ['3:11 stateDir: must not be empty (SLUICE_CONFIG_INVALID)']],
     ['stateDir:\n', ['3:1 stateDir: text is due, found nothing (SLUICE_CONFIG_INVALID)']],
     ...[
