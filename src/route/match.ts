@@ -84,14 +84,14 @@ export function parsePath(text: string): PathPattern {
   const pieces = text.slice(1).split('/')
   const star = pieces.at(-1) === '*'
   if (star) pieces.pop()
-  const names: string[] = []
+  const names = new Set<string>()
   const segments = pieces.map(piece => {
     if (piece.startsWith(':')) {
       const name = PARAMETER.exec(piece)?.[1]
       if (name === undefined)
         throw new PatternError(`\`${piece}\`: a parameter is a whole segment, : and letters, digits or _`)
-      if (names.includes(name)) throw new PatternError(`the parameter :${name} stands twice`)
-      names.push(name)
+      if (names.has(name)) throw new PatternError(`the parameter :${name} stands twice`)
+      names.add(name)
       return null
     }
     const braced = BRACED.exec(piece)?.[1]
@@ -101,7 +101,7 @@ export function parsePath(text: string): PathPattern {
     return literal(piece)
   })
   const shape = `/${[...segments.map(segment => segment ?? ':'), ...(star ? ['*'] : [])].join('/')}`
-  return { text, segments, names, star, exact: star || names.length > 0 ? null : shape, shape }
+  return { text, segments, names: [...names], star, exact: star || names.size > 0 ? null : shape, shape }
 }
 
 /** A literal segment as normalised requests spell it. Text past ASCII may stand as it is read. */

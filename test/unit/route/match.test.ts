@@ -95,6 +95,13 @@ t.test('the host of a request', async t => {
   for (const [host, key] of Object.entries(cases)) t.equal(hostKey(host), key, `${host} is ${key}`)
 })
 
+t.test('a pattern costs no more than its length', async t => {
+  const names = Array.from({ length: 100_000 }, (_, i) => `p${i}`)
+  const begun = performance.now()
+  t.equal(parsePath(names.map(name => `/:${name}`).join('')).names.length, names.length)
+  t.ok(performance.now() - begun < 5_000)
+})
+
 t.test('conditions that cannot be', async t => {
   t.throws(() => new Condition('header', 'x', '~('), { name: 'PatternError', message: /regular expression/ })
   t.throws(() => new Condition('header', 'x y', '1'), { name: 'PatternError', message: /no header name/ })
