@@ -148,6 +148,16 @@ export class EdgeProxy implements Receiver, AttemptOwner {
 
   // 5. The balancer picks an endpoint, the attempt phase may refuse. 6. The attempt sends.
   #try(x: Passage): void {
+    try {
+      this.#send(x)
+    } catch (error) {
+      // A plugin has left what nobody can go on with: an upstream that is none, say.
+      this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: text(error) })
+      this.#failHard(x)
+    }
+  }
+
+  #send(x: Passage): void {
     const upstream = x.upstream
     const endpoint = upstream === null ? null : upstream.balancer.pick(x.snapshot.keyFor(upstream, x), x.endpoint)
     if (upstream === null || endpoint === null) {

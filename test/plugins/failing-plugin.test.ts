@@ -76,6 +76,11 @@ const SPLITTING: Record<string, Record<string, unknown>> = {
   },
 }
 
+for (const phase of ['onRequest', 'onAttempt'])
+  for (const value of [undefined, 'other'])
+    SPLITTING[`${phase} leaves ${value} as upstream`] = {
+      [phase]: (x: Exchange) => void Object.assign(x, { upstream: value }),
+    }
 for (const member of ['method', 'path', 'query', 'host'])
   for (const value of [undefined, 5, Symbol('no text')])
     SPLITTING[`onRequest leaves ${String(value)} as ${member}`] = {
@@ -213,6 +218,6 @@ for (const [name, phases] of Object.entries(SPLITTING)) {
     t.equal(response.status, 500)
     t.match(JSON.parse(response.text), { code: 'SLUICE_PLUGIN_FAILED' })
     t.notMatch(client.text, /\nb:/)
-    t.same(targets, name.startsWith('onRequest') ? [] : ['/bad'])
+    t.same(targets, name.startsWith('onResponse') ? ['/bad'] : [])
   })
 }
