@@ -1,22 +1,12 @@
 // A YAML or JSON file as a registry: a list of instances, or a map from services to such lists, read again when it changes.
-import { type FSWatcher, watch } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
-import { basename, dirname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { type Document, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
-import { abortable, waitAtMost } from './abortable.ts'
 import { AnswerError, asMap, digestOf } from './ask.ts'
 import { readEntry } from './entry.ts'
-import { type DiscoveryProvider, defineProvider, type Found, type Instance, MAX_ANSWER, WAIT } from './provider.ts'
+import { changed, unsettled } from './file-reading.ts'
+import { type DiscoveryProvider, defineProvider, type Found, type Instance } from './provider.ts'
 
-/** Milliseconds without a change before a file counts as written: some write it in several steps. */
-const SETTLE = 50
-/**
- * Milliseconds between two looks when no event comes: not every file system tells, and a folder may be replaced. Each look
- * that finds nothing doubles it: a thousand files that are looked at every second take a tenth of a core.
- */
-const LOOK = 1_000
-const LONGEST_LOOK = 5_000
 /** Largest YAML, in characters: reading it stops all traffic for about a tenth of a second then. JSON is much faster. */
 const MAX_YAML = 128 * 1024
 
@@ -138,59 +128,6 @@ function firstLine(message: string): string {
   return message.split('\n', 1)[0]!
 }
 
-/** What a file is known by without reading it; null when there is none. Throws for what is no file. */
-async function identityOf(path: string): Promise<string | null> {
-  try {
-    const found = await stat(path, { bigint: true })
-    // Opening a FIFO would wait for a writer, and /dev/zero has no end.
-    if (!found.isFile()) throw new AnswerError(`${path} is no regular file`)
-    if (found.size > MAX_ANSWER) throw new AnswerError(`${path} is larger than ${MAX_ANSWER / 1024 / 1024} MiB`)
-    const { dev, ino, size, mtimeNs, ctimeNs } = found
-    return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
-}
-
-/** Events in the folder of a file: writes to it, renames over it or over the link that leads to it. */
-class FolderWatch {
-  #wake: () => void = () => {}
-  #event: 'none' | 'other' | 'file' = 'none'
-  readonly #watcher: FSWatcher | null = null
-
-  constructor(path: string) {
-    try {
-      this.#watcher = watch(dirname(path), { persistent: false }, (_type, name) => {
-        if (name === null || name === basename(path)) this.#event = 'file'
-        else if (this.#event === 'none') this.#event = 'other'
-        this.#wake()
-      })
-      this.#watcher.on('error', () => {})
-    } catch {
-      // No such folder, or no watches left: looking now and then has to do.
-    }
-  }
-
-  /** Wait for an event since the last call, `ms` at most; whether one was about the file itself. Rejects on abort. */
-  async next(ms: number, signal: AbortSignal): Promise<boolean> {
-    if (this.#event === 'none') {
-      const wait = waitAtMost(ms, signal)
-      this.#wake = wait.wake
-      await wait.done
-    }
-    // Some folders are busy: what comes in one go is one look.
-    if ((this.#event as string) !== 'none') await waitAtMost(SETTLE, signal).done
-    const touched = (this.#event as string) === 'file'
-    this.#event = 'none'
-    return touched
-  }
-
-  close(): void {
-    this.#watcher?.close()
-  }
-}
-
 class FileRegistry implements DiscoveryProvider {
   readonly #path: string
   readonly #baseDir: string
@@ -212,8 +149,16 @@ class FileRegistry implements DiscoveryProvider {
     let text: string | null = null
     try {
       const seen = last?.found.cursor === cursor ? last.identity : null
-      const reading = cursor === null ? await unsettled(path, signal) : await changed(path, cursor, seen, signal)
-      text = reading.text
+      let reading = cursor === null ? await unsettled(path, signal) : await changed(path, cursor, seen, signal)
+      if (reading.text === undefined) {
+        if (last?.found.cursor === cursor) {
+          this.#last.set(service, { found: last.found, identity: reading.identity })
+          return last.found
+        }
+        // It is as broken as it was: that is told again.
+        reading = await unsettled(path, signal)
+      }
+      text = reading.text ?? null
       if (text === null) throw new AnswerError(`there is no file ${path}`)
       const digest = digestOf(text)
       const found = last?.found.cursor === digest ? last.found : { instances: parseFile(text, service), cursor: digest }
@@ -228,66 +173,8 @@ class FileRegistry implements DiscoveryProvider {
   }
 }
 
-/** Null when there is none. */
-async function read(path: string): Promise<string | null> {
-  try {
-    if ((await identityOf(path)) === null) return null
-    return (await readFile(path, 'utf8')).replace(/^\ufeff/, '')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
-}
-
-/** A file's text, null when there is none, and what it is known by; null where it may still be written to. */
-interface FileReading {
-  readonly text: string | null
-  readonly identity: string | null
-}
-
-async function unsettled(path: string, signal: AbortSignal): Promise<FileReading> {
-  return { text: await abortable(read(path), signal), identity: null }
-}
-
 /** The cursor for a file that cannot be read: any other is a change. */
 const NONE = ''
-
-const unreadable = () => null
-
-/**
- * The file once its text is another than the one with digest `cursor`, and whole; after WAIT in any case. What the file of
- * that one was `seen` as, where that is known, need not be read again. A file that is gone for a moment, or cannot be read,
- * is no change: what follows it is. No text when it is gone in the end.
- */
-async function changed(path: string, cursor: string, seen: string | null, signal: AbortSignal): Promise<FileReading> {
-  const end = performance.now() + WAIT
-  // Before the first look, so that nothing falls between the two.
-  const folder = new FolderWatch(path)
-  let look = LOOK
-  let touched = false
-  try {
-    while (performance.now() < end) {
-      const now = await abortable(identityOf(path).catch(unreadable), signal)
-      // The clock of a file system may stand still for some milliseconds: an event counts for more.
-      if (now !== null && (now !== seen || touched)) {
-        const text = await abortable(read(path).catch(unreadable), signal)
-        seen = now
-        if (text !== null && digestOf(text) !== cursor) {
-          await waitAtMost(SETTLE, signal).done
-          if ((await abortable(identityOf(path).catch(unreadable), signal)) === now) return { text, identity: now }
-          // Still being written.
-          seen = null
-          continue
-        }
-      }
-      touched = await folder.next(Math.min(look, Math.max(0, end - performance.now())), signal)
-      look = Math.min(look * 2, LONGEST_LOOK)
-    }
-    return await unsettled(path, signal)
-  } finally {
-    folder.close()
-  }
-}
 
 /** The definition of `kind: file`. */
 export const file = defineProvider({

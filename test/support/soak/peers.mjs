@@ -1,5 +1,5 @@
 // Both ends of the discovery soak's traffic, in a process that does nothing else: a service that answers at every address of
-// the loopback, and clients that ask at a steady pace. Says its port, then takes orders and answers each with what came of it.
+// the loopback, and clients that ask at a steady rate. Says its port, then takes orders and answers each with what came of it.
 import { Agent, createServer, request } from 'node:http'
 
 /**
@@ -33,7 +33,8 @@ async function traffic({ port, seconds, clients, services, pace }) {
       const status = await ask(agent, port, `/${(n * 61 + i * 17) % services}/x`)
       if (status === 200) times.push(performance.now() - began)
       else failures++
-      await new Promise(done => setTimeout(done, pace))
+      // Never in step with the others: twenty at once would wait for each other.
+      await new Promise(done => setTimeout(done, pace * 2 * Math.random()))
     }
   }
   await Promise.all(Array.from({ length: clients }, (_, n) => client(n)))
