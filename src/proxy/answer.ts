@@ -42,6 +42,7 @@ function isFinal(status: number): boolean {
 export function responseHeadFault(head: ResponseHead | null, proven: Readonly<HeaderList> | null): string | null {
   if (typeof head !== 'object' || head === null) return 'a plugin took the head of the answer away'
   if (!isFinal(head.status)) return 'a plugin set a status that is none'
+  if (!Number.isSafeInteger(head.bodyLength)) return 'a plugin set a length of the body that is none'
   return headerListFault(head.headers, proven)
 }
 

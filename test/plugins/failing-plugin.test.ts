@@ -76,6 +76,10 @@ const SPLITTING: Record<string, Record<string, unknown>> = {
   },
 }
 
+for (const value of [undefined, '5\r\nb: c', Symbol('no length')])
+  SPLITTING[`onResponse leaves ${String(value)} as the length`] = {
+    onResponse: (x: Exchange) => void Object.assign(x.response!, { bodyLength: value }),
+  }
 for (const phase of ['onRequest', 'onAttempt'])
   for (const value of [undefined, 'other'])
     SPLITTING[`${phase} leaves ${value} as upstream`] = {
