@@ -81,18 +81,22 @@ async function read(path: string): Promise<string | null> {
   }
 }
 
-/**
- * A file's text, null when there is none, undefined when it is as it was; and what the file is known by, null where it may
- * still be written to.
- */
+/** What a file that is not there, or cannot be read, has for a digest: any text has another. */
+export const NONE = ''
+
+/** What was found of a file. */
 export interface FileReading {
+  /** Null when there is none; undefined when it is as it was, and was not read again. */
   readonly text: string | null | undefined
+  readonly digest: string
+  /** What the file is known by without reading it; null where it may still be written to. */
   readonly identity: string | null
 }
 
 /** The file as it is now. Rejects for what cannot be read, and when the signal is aborted. */
 export async function unsettled(path: string, signal: AbortSignal): Promise<FileReading> {
-  return { text: await abortable(read(path), signal), identity: null }
+  const text = await abortable(read(path), signal)
+  return { text, digest: text === null ? NONE : digestOf(text), identity: null }
 }
 
 const unreadable = () => null
@@ -124,10 +128,12 @@ export async function changed(
       else if (now !== seen || touched) {
         const text = await abortable(read(path).catch(unreadable), signal)
         seen = now
-        same = text !== null && digestOf(text) === cursor
+        const digest = text === null ? NONE : digestOf(text)
+        same = text !== null && digest === cursor
         if (text !== null && !same) {
           await waitAtMost(SETTLE, signal).done
-          if ((await abortable(identityOf(path).catch(unreadable), signal)) === now) return { text, identity: now }
+          if ((await abortable(identityOf(path).catch(unreadable), signal)) === now)
+            return { text, digest, identity: now }
           // Still being written.
           seen = null
           continue
@@ -137,7 +143,7 @@ export async function changed(
       touched = await folder.next(pause, signal)
       look = Math.min(look * 2, LONGEST_LOOK)
     }
-    return same ? { text: undefined, identity: seen } : await unsettled(path, signal)
+    return same ? { text: undefined, digest: cursor, identity: seen } : await unsettled(path, signal)
   } finally {
     folder.close()
   }

@@ -2,9 +2,9 @@
 import { resolve } from 'node:path'
 import { type Document, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
-import { AnswerError, asMap, digestOf } from './ask.ts'
+import { AnswerError, asMap } from './ask.ts'
 import { readEntry } from './entry.ts'
-import { changed, unsettled } from './file-reading.ts'
+import { changed, type FileReading, NONE, unsettled } from './file-reading.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance } from './provider.ts'
 
 /** Largest YAML, in characters: reading it stops all traffic for about a tenth of a second then. JSON is much faster. */
@@ -146,35 +146,30 @@ class FileRegistry implements DiscoveryProvider {
       this.#path.replaceAll('{service}', () => service),
     )
     const last = this.#last.get(service)
-    let text: string | null = null
+    let reading: FileReading | null = null
     try {
       const seen = last?.found.cursor === cursor ? last.identity : null
-      let reading = cursor === null ? await unsettled(path, signal) : await changed(path, cursor, seen, signal)
-      if (reading.text === undefined) {
-        if (last?.found.cursor === cursor) {
-          this.#last.set(service, { found: last.found, identity: reading.identity })
-          return last.found
-        }
-        // It is as broken as it was: that is told again.
-        reading = await unsettled(path, signal)
+      reading = cursor === null ? await unsettled(path, signal) : await changed(path, cursor, seen, signal)
+      if (last?.found.cursor === reading.digest) {
+        this.#last.set(service, { found: last.found, identity: reading.identity })
+        return last.found
       }
-      text = reading.text ?? null
-      if (text === null) throw new AnswerError(`there is no file ${path}`)
-      const digest = digestOf(text)
-      const found = last?.found.cursor === digest ? last.found : { instances: parseFile(text, service), cursor: digest }
-      this.#last.set(service, { found, identity: reading.identity })
+      // As broken as it was: that is told again.
+      if (reading.text === undefined) reading = await unsettled(path, signal)
+      const { text, digest, identity } = reading
+      if (text == null) throw new AnswerError(`there is no file ${path}`)
+      const found = { instances: parseFile(text, service), cursor: digest }
+      this.#last.set(service, { found, identity })
       return found
     } catch (error) {
       signal.throwIfAborted()
       const { message } = error as Error
+      const digest = reading?.digest ?? NONE
       // It is watched on: whoever mends the file need not wait for a backoff.
-      throw text === null ? new AnswerError(message, 0, NONE) : new AnswerError(`${path}:${message}`, 0, digestOf(text))
+      throw new AnswerError(digest === NONE ? message : `${path}:${message}`, 0, digest)
     }
   }
 }
-
-/** The cursor for a file that cannot be read: any other is a change. */
-const NONE = ''
 
 /** The definition of `kind: file`. */
 export const file = defineProvider({
