@@ -35,8 +35,8 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   keepEncodedSlash: boolean
   readonly #log: Log
   readonly #failures: FailureLog
-  /** For plugins that throw where nothing depends on them any more. */
-  readonly report: (x: Exchange, step: Step, error: unknown) => void
+  /** Log what a plugin did; null where it is not known which. */
+  readonly report: (x: Exchange, step: Step | null, error: unknown) => void
 
   constructor(holder: SnapshotHolder, keepEncodedSlash: boolean, log: Log) {
     this.#holder = holder
@@ -45,7 +45,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     this.#failures = new FailureLog(log)
     this.report = (x, step, error) => {
       this.#log.error('a plugin failed', {
-        plugin: step.name,
+        ...(step !== null && { plugin: step.name }),
         route: x.route.name,
         requestId: x.requestId,
         error: text(error),
@@ -152,8 +152,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       this.#send(x)
     } catch (error) {
       // A plugin has left what nobody can go on with: an upstream that is none, say.
-      this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: text(error) })
-      this.#failHard(x)
+      this.pluginFailed(x, null, error)
     }
   }
 
@@ -270,13 +269,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     x.timer?.remove()
     const fault = replyFault(reply)
     if (fault !== null) {
-      this.#log.error('a plugin failed', {
-        ...(by !== null && { plugin: by.name }),
-        route: x.route.name,
-        requestId: x.requestId,
-        error: fault,
-      })
-      this.#failHard(x)
+      this.pluginFailed(x, by, fault)
       return
     }
     x.reply = reply
@@ -292,9 +285,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   /** The exchange ends with an error that the client is told of. */
   fail(x: Passage, error: GatewayError): void {
     if (x.finished) return
-    if (error.code === 'SLUICE_PLUGIN_FAILED') {
-      this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: error.message })
-    }
+    if (error.code === 'SLUICE_PLUGIN_FAILED') this.report(x, null, error.message)
     x.attempt?.cancel(error)
     x.attempt = null
     x.error = error
@@ -306,17 +297,15 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     const x = given as Passage
     x.timer?.remove()
     const checked = x.route.plan.response === null ? null : responseHeadFault(x.response, x.proven)
-    if (checked !== null) {
-      this.#log.error('a plugin failed', { route: x.route.name, requestId: x.requestId, error: checked })
-      this.#failHard(x)
-    } else if (x.reply === null) x.attempt?.release()
+    if (checked !== null) this.pluginFailed(x, null, checked)
+    else if (x.reply === null) x.attempt?.release()
     else {
       writeReply(x.down, x.response!, x.reply)
       this.finish(x, x.error)
     }
   }
 
-  pluginFailed(given: Exchange, step: Step, error: unknown): void {
+  pluginFailed(given: Exchange, step: Step | null, error: unknown): void {
     const x = given as Passage
     this.report(x, step, error)
     this.#failHard(x)
