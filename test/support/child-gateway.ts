@@ -7,8 +7,7 @@ import type { Test } from 'tap'
 import { ROOT } from './root.ts'
 import { eventually, within } from './within.ts'
 
-/** The command as it ships: `npm test` builds it first. */
-/** The command's program. */
+/** The command's program as it ships: `npm test` builds it first. */
 export const MAIN = join(ROOT, 'dist/src/main.js')
 /** On a busy machine. */
 const START_TIME = 30_000
