@@ -32,7 +32,7 @@ const upstream = (all: readonly HealthService[], more: Record<string, unknown>):
   route: { retry: { attempts: 0 } },
 })
 
-const ACTIVE = { interval: '50ms', timeout: '200ms', healthyAfter: 2, unhealthyAfter: 2 }
+const ACTIVE = { interval: '50ms', timeout: '500ms', healthyAfter: 2, unhealthyAfter: 2 }
 
 const sorted = (all: readonly HealthService[]) => all.map(({ port }) => port).sort((a, b) => a - b)
 
