@@ -4,7 +4,13 @@
 export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const stop = () => reject(signal.reason)
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+    const settled = <V>(settle: (value: V) => void) => {
+      return (value: V) => {
+        signal.removeEventListener('abort', stop)
+        settle(value)
+      }
+    }
+    promise.then(settled(resolve), settled(reject))
     if (signal.aborted) stop()
     else signal.addEventListener('abort', stop, { once: true })
   })
@@ -12,7 +18,7 @@ export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<
 
 /** A wait that something else ends early. */
 export interface Wait {
-  /** Resolves by `wake` or after the time; rejects by `fail` or when the signal is aborted. */
+  /** Resolves by `wake` or after the time; rejects by `fail` or with the signal's reason when that is aborted. */
   readonly done: Promise<void>
   wake(): void
   fail(error: unknown): void
@@ -20,12 +26,27 @@ export interface Wait {
 
 /** Wait `ms` milliseconds at most. Does not keep the process alive. */
 export function waitAtMost(ms: number, signal: AbortSignal): Wait {
-  let wake!: () => void
-  let fail!: (error: unknown) => void
-  const ended = new Promise<void>((resolve, reject) => {
-    wake = resolve
-    fail = reject
+  let resolve!: () => void
+  let reject!: (error: unknown) => void
+  const done = new Promise<void>((resolved, rejected) => {
+    resolve = resolved
+    reject = rejected
   })
+  const wake = () => {
+    end()
+    resolve()
+  }
+  const fail = (error: unknown) => {
+    end()
+    reject(error)
+  }
+  const stop = () => fail(signal.reason)
   const timer = setTimeout(wake, ms).unref()
-  return { done: abortable(ended, signal).finally(() => clearTimeout(timer)), wake, fail }
+  const end = () => {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', stop)
+  }
+  if (signal.aborted) stop()
+  else signal.addEventListener('abort', stop, { once: true })
+  return { done, wake, fail }
 }

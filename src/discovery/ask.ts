@@ -92,6 +92,11 @@ export class HttpRegistry {
     })
   }
 
+  /** Nobody asks about this service any more: what was made of its last answer is let go. */
+  forget(service: string): void {
+    this.#made.delete(service)
+  }
+
   async #ask<T>(question: Question, read: (body: Buffer) => T): Promise<Answer<T>> {
     const at = this.#at
     try {

@@ -94,6 +94,11 @@ class Consul implements DiscoveryProvider {
     return next === null ? this.poll(service, null, signal) : { instances, cursor: next }
   }
 
+  forget(service: string): void {
+    this.#http.forget(service)
+    this.#leftOut.forget(service)
+  }
+
   close(): void {
     this.#http.close()
   }

@@ -112,6 +112,7 @@ export class Registry {
       if (!poller.idle) continue
       this.#pollers.delete(poller.service)
       poller.close()
+      this.#provider.forget?.(poller.service)
     }
   }
 

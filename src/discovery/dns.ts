@@ -120,6 +120,10 @@ class Dns implements DiscoveryProvider {
       resolver.cancel()
     }
   }
+
+  forget(service: string): void {
+    this.#leftOut.forget(service)
+  }
 }
 
 async function byName(resolver: Resolver, name: string, type: 'A' | 'AAAA' | undefined): Promise<DnsReading> {

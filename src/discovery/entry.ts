@@ -64,6 +64,11 @@ export class LeftOut {
     this.#log = log
   }
 
+  /** Nobody asks for this service any more. */
+  forget(service: string): void {
+    this.#told.delete(service)
+  }
+
   tell(service: string, leftOut: readonly string[]): void {
     if (leftOut.length === 0) {
       this.#told.delete(service)

@@ -136,6 +136,11 @@ class Etcd implements DiscoveryProvider {
     return { instances, cursor: next }
   }
 
+  forget(service: string): void {
+    this.#registry.forget(service)
+    this.#leftOut.forget(service)
+  }
+
   close(): void {
     this.#registry.close()
   }

@@ -128,6 +128,12 @@ class Eureka implements DiscoveryProvider {
     }
   }
 
+  forget(service: string): void {
+    this.#known.delete(service.toUpperCase())
+    this.#http.forget(service)
+    this.#leftOut.forget(service)
+  }
+
   close(): void {
     this.#http.close()
   }

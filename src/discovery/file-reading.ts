@@ -1,13 +1,13 @@
 // A file that others write to: its text once it is whole, and again when it changes.
-import { type FSWatcher, watch } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { constants, type FSWatcher, watch } from 'node:fs'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { abortable, waitAtMost } from './abortable.ts'
 import { AnswerError, digestOf } from './ask.ts'
 import { MAX_ANSWER, WAIT } from './provider.ts'
 
 /** Milliseconds without a change before a file counts as written: some write it in several steps. */
-const SETTLE = 50
+const SETTLE = 100
 /**
  * Milliseconds between two looks when no event comes: not every file system tells, and a folder may be replaced. Each look
  * that finds nothing doubles it: a thousand files that are looked at every second take a tenth of a core.
@@ -17,18 +17,36 @@ const LONGEST_LOOK = 5_000
 /** Part of a time that chance takes away. */
 const JITTER = 0.3
 
-/** What a file is known by without reading it; null when there is none. Throws for what is no file. */
-async function identityOf(path: string): Promise<string | null> {
+/** What a file is known by without reading it, and when that last changed. */
+interface Standing {
+  readonly identity: string
+  /** Milliseconds of the system's clock. */
+  readonly changedAt: number
+}
+
+/** Of a file, or of one that is open. Throws for what is no file. */
+async function standingOf(path: string, file: Pick<FileHandle, 'stat'> | null = null): Promise<Standing> {
+  const found = file === null ? await stat(path, { bigint: true }) : await file.stat({ bigint: true })
+  // A FIFO waits for a writer, and /dev/zero has no end.
+  if (!found.isFile()) throw new AnswerError(`${path} is no regular file`)
+  if (found.size > MAX_ANSWER) throw new AnswerError(`${path} is larger than ${MAX_ANSWER / 1024 / 1024} MiB`)
+  const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = found
+  return { identity: `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`, changedAt: Number(ctimeMs) }
+}
+
+/** Null when there is none. */
+async function read(path: string): Promise<(Standing & { readonly text: string }) | null> {
+  let file: FileHandle | null = null
   try {
-    const found = await stat(path, { bigint: true })
-    // Opening a FIFO would wait for a writer, and /dev/zero has no end.
-    if (!found.isFile()) throw new AnswerError(`${path} is no regular file`)
-    if (found.size > MAX_ANSWER) throw new AnswerError(`${path} is larger than ${MAX_ANSWER / 1024 / 1024} MiB`)
-    const { dev, ino, size, mtimeNs, ctimeNs } = found
-    return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
+    // Opening a FIFO must not wait.
+    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
+    const standing = await standingOf(path, file)
+    return { ...standing, text: (await file.readFile('utf8')).replace(/^\ufeff/, '') }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
+  } finally {
+    await file?.close()
   }
 }
 
@@ -70,17 +88,6 @@ class FolderWatch {
   }
 }
 
-/** Null when there is none. */
-async function read(path: string): Promise<string | null> {
-  try {
-    if ((await identityOf(path)) === null) return null
-    return (await readFile(path, 'utf8')).replace(/^\ufeff/, '')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
-}
-
 /** What a file that is not there, or cannot be read, has for a digest: any text has another. */
 export const NONE = ''
 
@@ -89,62 +96,109 @@ export interface FileReading {
   /** Null when there is none; undefined when it is as it was, and was not read again. */
   readonly text: string | null | undefined
   readonly digest: string
-  /** What the file is known by without reading it; null where it may still be written to. */
-  readonly identity: string | null
-}
-
-/** The file as it is now. Rejects for what cannot be read, and when the signal is aborted. */
-export async function unsettled(path: string, signal: AbortSignal): Promise<FileReading> {
-  const text = await abortable(read(path), signal)
-  return { text, digest: text === null ? NONE : digestOf(text), identity: null }
 }
 
 const unreadable = () => null
 
-/**
- * The file once its text is another than the one with digest `cursor`, and whole; after WAIT in any case. What the file of
- * that one was `seen` as, where that is known, need not be read again. A file that is gone for a moment, or cannot be read,
- * is no change: what follows it is. No text when it is gone in the end.
- */
-export async function changed(
-  path: string,
-  cursor: string,
-  seen: string | null,
-  signal: AbortSignal,
-): Promise<FileReading> {
-  // A thousand files that were read at the start must not all come to their end at once, ever after.
-  const end = performance.now() + WAIT * (1 - JITTER * Math.random())
-  // Before the first look, so that nothing falls between the two.
-  const folder = new FolderWatch(path)
-  let look = LOOK
-  let touched = false
-  /** What was seen last holds the text that `cursor` stands for. */
-  let same = seen !== null
-  try {
+/** One file that is asked for again and again. */
+export class WatchedFile {
+  readonly path: string
+  /** What the file was known by when it held what has `#digest`; null where it may have been written to since. */
+  #seen: string | null = null
+  #digest = NONE
+  /** Milliseconds to the first look of a wait: long where an event told of the last change. */
+  #look = LOOK
+  /** Between two waits, where the last one ended with an event: what comes meanwhile is not missed. */
+  #folder: FolderWatch | null = null
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  /** The file as it is now, whole or not. Rejects for what cannot be read, and when the signal is aborted. */
+  async now(signal: AbortSignal): Promise<FileReading> {
+    const found = await abortable(read(this.path), signal)
+    return found === null ? { text: null, digest: NONE } : { text: found.text, digest: digestOf(found.text) }
+  }
+
+  /**
+   * The file once its text is another than the one with digest `cursor`, and whole; after WAIT in any case. A file that is
+   * gone for a moment, or cannot be read, is no change: what follows it is. No text when it is gone in the end.
+   */
+  async changed(cursor: string, signal: AbortSignal): Promise<FileReading> {
+    // A thousand files that were read at the start must not all come to their end at once, ever after.
+    const end = performance.now() + WAIT * (1 - JITTER * Math.random())
+    if (this.#digest !== cursor) this.#seen = null
+    this.#digest = cursor
+    const kept = this.#folder
+    this.#folder = null
+    // Before the first look, so that nothing falls between the two.
+    const folder = kept ?? new FolderWatch(this.path)
+    let reading: FileReading | null = null
+    try {
+      reading = await this.#watch(folder, kept !== null, end, signal)
+      return reading ?? (this.#seen === null ? await this.now(signal) : { text: undefined, digest: cursor })
+    } finally {
+      // Now and then it is made anew: a folder may have been replaced.
+      if (reading === null || signal.aborted || this.#folder !== null) folder.close()
+      else this.#folder = folder
+    }
+  }
+
+  /** Null when the time is up before there is another text. */
+  async #watch(folder: FolderWatch, looked: boolean, end: number, signal: AbortSignal): Promise<FileReading | null> {
+    let look = this.#look
+    let touched = false
     while (performance.now() < end) {
-      const now = await abortable(identityOf(path).catch(unreadable), signal)
+      if (looked) looked = false
       // The clock of a file system may stand still for some milliseconds: an event counts for more.
-      if (now === null) same = false
-      else if (now !== seen || touched) {
-        const text = await abortable(read(path).catch(unreadable), signal)
-        seen = now
-        const digest = text === null ? NONE : digestOf(text)
-        same = text !== null && digest === cursor
-        if (text !== null && !same) {
-          await waitAtMost(SETTLE, signal).done
-          if ((await abortable(identityOf(path).catch(unreadable), signal)) === now)
-            return { text, digest, identity: now }
-          // Still being written.
-          seen = null
-          continue
+      else if (touched || !(await this.#stands(this.#seen, signal))) {
+        const reading = await this.#read(end, signal)
+        if (reading !== null) {
+          this.#look = touched ? LONGEST_LOOK : LOOK
+          return reading
         }
       }
       const pause = Math.min(look * (1 - JITTER * Math.random()), Math.max(0, end - performance.now()))
       touched = await folder.next(pause, signal)
       look = Math.min(look * 2, LONGEST_LOOK)
     }
-    return same ? { text: undefined, digest: cursor, identity: seen } : await unsettled(path, signal)
-  } finally {
-    folder.close()
+    return null
+  }
+
+  /** True while the file is what has this identity. */
+  async #stands(identity: string | null, signal: AbortSignal): Promise<boolean> {
+    const standing = await abortable(standingOf(this.path).catch(unreadable), signal)
+    return standing !== null && standing.identity === identity
+  }
+
+  /** Another text than the last, once it is whole; null where there is none. */
+  async #read(end: number, signal: AbortSignal): Promise<FileReading | null> {
+    this.#seen = null
+    while (performance.now() < end) {
+      const found = await abortable(read(this.path).catch(unreadable), signal)
+      if (found === null) return null
+      const { text, identity, changedAt } = found
+      const digest = digestOf(text)
+      const same = digest === this.#digest
+      if (!same) {
+        const age = Date.now() - changedAt
+        if (age < SETTLE) {
+          // Another machine's clock may say anything: then the file has to stay as it is for that long.
+          await waitAtMost(age < 0 ? SETTLE : SETTLE - age, signal).done
+          if (!(await this.#stands(identity, signal))) continue
+        }
+        this.#digest = digest
+      }
+      this.#seen = identity
+      return same ? null : { text, digest }
+    }
+    return null
+  }
+
+  /** Nobody asks any more. No wait is under way then, or it is being aborted. */
+  close(): void {
+    this.#folder?.close()
+    this.#folder = null
   }
 }

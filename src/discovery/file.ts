@@ -4,7 +4,7 @@ import { type Document, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { AnswerError, asMap } from './ask.ts'
 import { readEntry } from './entry.ts'
-import { changed, type FileReading, NONE, unsettled } from './file-reading.ts'
+import { type FileReading, NONE, WatchedFile } from './file-reading.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance } from './provider.ts'
 
 /** Largest YAML, in characters: reading it stops all traffic for about a tenth of a second then. JSON is much faster. */
@@ -128,11 +128,17 @@ function firstLine(message: string): string {
   return message.split('\n', 1)[0]!
 }
 
+/** The file that tells of a service, and what was found in it last. */
+interface Known {
+  readonly file: WatchedFile
+  found: Found | null
+}
+
 class FileRegistry implements DiscoveryProvider {
   readonly #path: string
   readonly #baseDir: string
-  /** What was found last, and in which file, by service. */
-  readonly #last = new Map<string, { readonly found: Found; readonly identity: string | null }>()
+  /** By service. */
+  readonly #known = new Map<string, Known>()
 
   constructor(path: string, baseDir: string) {
     this.#path = path
@@ -141,33 +147,44 @@ class FileRegistry implements DiscoveryProvider {
 
   async poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
     signal.throwIfAborted()
-    const path = resolve(
-      this.#baseDir,
-      this.#path.replaceAll('{service}', () => service),
-    )
-    const last = this.#last.get(service)
+    const known = this.#known.get(service) ?? this.#open(service)
+    const { file } = known
     let reading: FileReading | null = null
     try {
-      const seen = last?.found.cursor === cursor ? last.identity : null
-      reading = cursor === null ? await unsettled(path, signal) : await changed(path, cursor, seen, signal)
-      if (last?.found.cursor === reading.digest) {
-        this.#last.set(service, { found: last.found, identity: reading.identity })
-        return last.found
-      }
+      reading = cursor === null ? await file.now(signal) : await file.changed(cursor, signal)
+      if (known.found?.cursor === reading.digest) return known.found
       // As broken as it was: that is told again.
-      if (reading.text === undefined) reading = await unsettled(path, signal)
-      const { text, digest, identity } = reading
-      if (text == null) throw new AnswerError(`there is no file ${path}`)
-      const found = { instances: parseFile(text, service), cursor: digest }
-      this.#last.set(service, { found, identity })
-      return found
+      if (reading.text === undefined) reading = await file.now(signal)
+      const { text, digest } = reading
+      if (text == null) throw new AnswerError(`there is no file ${file.path}`)
+      known.found = { instances: parseFile(text, service), cursor: digest }
+      return known.found
     } catch (error) {
       signal.throwIfAborted()
       const { message } = error as Error
       const digest = reading?.digest ?? NONE
       // It is watched on: whoever mends the file need not wait for a backoff.
-      throw new AnswerError(digest === NONE ? message : `${path}:${message}`, 0, digest)
+      throw new AnswerError(digest === NONE ? message : `${file.path}:${message}`, 0, digest)
     }
+  }
+
+  #open(service: string): Known {
+    const path = resolve(
+      this.#baseDir,
+      this.#path.replaceAll('{service}', () => service),
+    )
+    const known = { file: new WatchedFile(path), found: null }
+    this.#known.set(service, known)
+    return known
+  }
+
+  forget(service: string): void {
+    this.#known.get(service)?.file.close()
+    this.#known.delete(service)
+  }
+
+  close(): void {
+    for (const { file } of this.#known.values()) file.close()
   }
 }
 

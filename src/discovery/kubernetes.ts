@@ -144,6 +144,11 @@ class Kubernetes implements DiscoveryProvider {
     }
   }
 
+  forget(service: string): void {
+    this.#http.forget(service)
+    this.#leftOut.forget(service)
+  }
+
   close(): void {
     this.#http.close()
   }

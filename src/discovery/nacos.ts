@@ -100,6 +100,10 @@ class Nacos implements DiscoveryProvider {
     return accessToken
   }
 
+  forget(service: string): void {
+    this.#leftOut.forget(service)
+  }
+
   close(): void {
     this.#http.close()
   }

@@ -1,5 +1,5 @@
 // When a registry is asked again: intervals with jitter, and a backoff with full jitter while it does not answer.
-import { setTimeout as sleep } from 'node:timers/promises'
+import { waitAtMost } from './abortable.ts'
 
 /** Longest pause after failures, in milliseconds. */
 export const LONGEST_BACKOFF = 30_000
@@ -26,7 +26,7 @@ export interface Pace {
 export const realPace: Pace = {
   now: () => performance.now(),
   random: Math.random,
-  sleep: (ms, signal) => sleep(ms, undefined, { signal, ref: false }),
+  sleep: (ms, signal) => waitAtMost(ms, signal).done,
 }
 
 /** Milliseconds to the next poll after an answer: a registry's own TTL counts when it is shorter than the interval. */

@@ -35,6 +35,8 @@ export interface PollerParts {
 
 /** Of more instances than this reading, checking and using them are turns of the event loop of their own. */
 const SMALL = 1_000
+/** Why nobody waits for a poll's end any more. */
+const ASKED = Symbol('asked')
 /** So many instances that were left out are named in the log. */
 const NAMED = 5
 
@@ -173,7 +175,8 @@ export class Poller {
     try {
       return await Promise.race([provider.poll(service, cursor, ask.signal), timeout])
     } finally {
-      late.abort()
+      // With a reason of its own: Node's is an error with a trace.
+      late.abort(ASKED)
       this.#stop.signal.removeEventListener('abort', end)
     }
   }

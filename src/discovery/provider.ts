@@ -47,6 +47,8 @@ export interface DiscoveryProvider {
    * Rejects with whatever went wrong, its message fit for a log (no credentials), and as soon as `signal` is aborted.
    */
   poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found>
+  /** Nobody asks for this service any more: let go of what is kept of it. Its polls are over or aborted then. */
+  forget?(service: string): void
   /** Let go of connections. No poll is under way then, and none comes after. */
   close?(): void
 }

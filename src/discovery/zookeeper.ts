@@ -220,6 +220,11 @@ class Zookeeper implements DiscoveryProvider {
     }
   }
 
+  forget(service: string): void {
+    this.#nodes.delete(service)
+    this.#leftOut.forget(service)
+  }
+
   close(): void {
     this.#closed.abort()
     this.#session?.then(session => session.close()).catch(() => {})

@@ -93,6 +93,10 @@ for (const start of registries) {
     if (KEEPING.includes(registry.kind)) {
       const again = await asked.poll('orders', null, new AbortController().signal)
       t.equal(again.instances, found.instances, 'what did not change is not read again')
+      asked.forget!('orders')
+      const anew = await asked.poll('orders', null, new AbortController().signal)
+      t.not(anew.instances, found.instances, 'nothing is kept of a service that was forgotten')
+      t.same(ports(anew), ports(found))
     }
 
     for (const fault of FAULTS) {

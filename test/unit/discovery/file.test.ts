@@ -1,6 +1,6 @@
 // Tests of a file as a registry: what is read of it, where it is broken, and real files that are written, renamed and removed.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -306,9 +306,37 @@ t.test('the name of the service stands in the path as it is', async t => {
   t.throws(() => fileOptions.parse({ paths: 'a' }))
 })
 
+/** Folders that this process watches. What may end while they do is not among its active resources. */
+function watches(): number {
+  const infos = readdirSync('/proc/self/fdinfo').map(fd => {
+    try {
+      return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')
+    } catch {
+      // The one that the folder was read by.
+      return ''
+    }
+  })
+  return infos.join('').split('\ninotify wd:').length - 1
+}
+
+t.test('the watch of a folder lasts from change to change, until the service is forgotten', async t => {
+  const { path, asked, first } = await begin(t)
+  let found = first
+  for (let i = 2; i < 5; i++) {
+    found = await after(asked, found, () => writeFileSync(path, `- 10.0.0.${i}:80\n`))
+    t.equal(watches(), 1)
+  }
+  asked.forget!('a')
+  await eventually(
+    () => watches() === 0,
+    () => `${watches()} watches are left`,
+  )
+  t.same(addresses(await asked.poll('a', null, never())), ['10.0.0.4:80'], 'asked for again it is there')
+})
+
 t.test('an abort is heard at once and leaves nothing behind', async t => {
   const { asked, first } = await begin(t)
-  const left = () => process.getActiveResourcesInfo().filter(name => /FSEvent|Timeout/.test(name))
+  const left = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length + watches()
   const abort = new AbortController()
   const waiting = Promise.all(
     Array.from({ length: 5 }, () => t.rejects(asked.poll('a', first.cursor, abort.signal), { name: 'AbortError' })),
@@ -317,7 +345,7 @@ t.test('an abort is heard at once and leaves nothing behind', async t => {
   abort.abort()
   await waiting
   await eventually(
-    () => left().length === 0,
+    () => left() === 0,
     () => `left behind: ${left()}`,
   )
   await t.rejects(asked.poll('a', null, AbortSignal.abort()), { name: 'AbortError' })
