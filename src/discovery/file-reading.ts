@@ -1,8 +1,9 @@
 // A file that others write to: its text once it is whole, and again when it changes.
-import { constants, type FSWatcher, watch } from 'node:fs'
-import { type FileHandle, open, stat } from 'node:fs/promises'
+//
+// Nothing but the thread in file-worker.ts may call this: it waits for the file system, which may be one that hangs.
+import { closeSync, constants, type FSWatcher, fstatSync, openSync, readFileSync, statSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { abortable, waitAtMost } from './abortable.ts'
+import { waitAtMost } from './abortable.ts'
 import { AnswerError, digestOf } from './ask.ts'
 import { MAX_ANSWER, WAIT } from './provider.ts'
 
@@ -24,9 +25,9 @@ interface Standing {
   readonly changedAt: number
 }
 
-/** Of a file, or of one that is open. Throws for what is no file. */
-async function standingOf(path: string, file: Pick<FileHandle, 'stat'> | null = null): Promise<Standing> {
-  const found = file === null ? await stat(path, { bigint: true }) : await file.stat({ bigint: true })
+/** Of a file, or of one that is open as `fd`. Throws for what is no file. */
+function standingOf(path: string, fd: number | null = null): Standing {
+  const found = fd === null ? statSync(path, { bigint: true }) : fstatSync(fd, { bigint: true })
   // A FIFO waits for a writer, and /dev/zero has no end.
   if (!found.isFile()) throw new AnswerError(`${path} is no regular file`)
   if (found.size > MAX_ANSWER) throw new AnswerError(`${path} is larger than ${MAX_ANSWER / 1024 / 1024} MiB`)
@@ -34,19 +35,28 @@ async function standingOf(path: string, file: Pick<FileHandle, 'stat'> | null = 
   return { identity: `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`, changedAt: Number(ctimeMs) }
 }
 
-/** Null when there is none. */
-async function read(path: string): Promise<(Standing & { readonly text: string }) | null> {
-  let file: FileHandle | null = null
+/** Null when there is none. Throws for what cannot be read. */
+function read(path: string): (Standing & { readonly text: string }) | null {
+  let fd: number | null = null
   try {
     // Opening a FIFO must not wait.
-    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
-    const standing = await standingOf(path, file)
-    return { ...standing, text: (await file.readFile('utf8')).replace(/^\ufeff/, '') }
+    fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
+    const standing = standingOf(path, fd)
+    return { ...standing, text: readFileSync(fd, 'utf8').replace(/^\ufeff/, '') }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   } finally {
-    await file?.close()
+    if (fd !== null) closeSync(fd)
+  }
+}
+
+/** As `of`, and null for what cannot be read. */
+function orNull<T>(of: (path: string) => T, path: string): T | null {
+  try {
+    return of(path)
+  } catch {
+    return null
   }
 }
 
@@ -98,11 +108,9 @@ export interface FileReading {
   readonly digest: string
 }
 
-const unreadable = () => null
-
 /** One file that is asked for again and again. */
 export class WatchedFile {
-  readonly path: string
+  readonly #path: string
   /** What the file was known by when it held what has `#digest`; null where it may have been written to since. */
   #seen: string | null = null
   #digest = NONE
@@ -112,18 +120,19 @@ export class WatchedFile {
   #folder: FolderWatch | null = null
 
   constructor(path: string) {
-    this.path = path
+    this.#path = path
   }
 
-  /** The file as it is now, whole or not. Rejects for what cannot be read, and when the signal is aborted. */
-  async now(signal: AbortSignal): Promise<FileReading> {
-    const found = await abortable(read(this.path), signal)
+  /** The file as it is now, whole or not. Throws for what cannot be read. */
+  now(): FileReading {
+    const found = read(this.#path)
     return found === null ? { text: null, digest: NONE } : { text: found.text, digest: digestOf(found.text) }
   }
 
   /**
    * The file once its text is another than the one with digest `cursor`, and whole; after WAIT in any case. A file that is
-   * gone for a moment, or cannot be read, is no change: what follows it is. No text when it is gone in the end.
+   * gone for a moment, or cannot be read, is no change: what follows it is. No text when it is gone in the end. Rejects for
+   * what cannot be read in the end, and when the signal is aborted.
    */
   async changed(cursor: string, signal: AbortSignal): Promise<FileReading> {
     // A thousand files that were read at the start must not all come to their end at once, ever after.
@@ -133,11 +142,11 @@ export class WatchedFile {
     const kept = this.#folder
     this.#folder = null
     // Before the first look, so that nothing falls between the two.
-    const folder = kept ?? new FolderWatch(this.path)
+    const folder = kept ?? new FolderWatch(this.#path)
     let reading: FileReading | null = null
     try {
       reading = await this.#watch(folder, kept !== null, end, signal)
-      return reading ?? (this.#seen === null ? await this.now(signal) : { text: undefined, digest: cursor })
+      return reading ?? (this.#seen === null ? this.now() : { text: undefined, digest: cursor })
     } finally {
       // Now and then it is made anew: a folder may have been replaced.
       if (reading === null || signal.aborted || this.#folder !== null) folder.close()
@@ -152,7 +161,7 @@ export class WatchedFile {
     while (performance.now() < end) {
       if (looked) looked = false
       // The clock of a file system may stand still for some milliseconds: an event counts for more.
-      else if (touched || !(await this.#stands(this.#seen, signal))) {
+      else if (touched || !this.#stands(this.#seen)) {
         const reading = await this.#read(end, signal)
         if (reading !== null) {
           this.#look = touched ? LONGEST_LOOK : LOOK
@@ -167,8 +176,8 @@ export class WatchedFile {
   }
 
   /** True while the file is what has this identity. */
-  async #stands(identity: string | null, signal: AbortSignal): Promise<boolean> {
-    const standing = await abortable(standingOf(this.path).catch(unreadable), signal)
+  #stands(identity: string | null): boolean {
+    const standing = orNull(standingOf, this.#path)
     return standing !== null && standing.identity === identity
   }
 
@@ -176,7 +185,7 @@ export class WatchedFile {
   async #read(end: number, signal: AbortSignal): Promise<FileReading | null> {
     this.#seen = null
     while (performance.now() < end) {
-      const found = await abortable(read(this.path).catch(unreadable), signal)
+      const found = orNull(read, this.#path)
       if (found === null) return null
       const { text, identity, changedAt } = found
       const digest = digestOf(text)
@@ -186,7 +195,7 @@ export class WatchedFile {
         if (age < SETTLE) {
           // Another machine's clock may say anything: then the file has to stay as it is for that long.
           await waitAtMost(age < 0 ? SETTLE : SETTLE - age, signal).done
-          if (!(await this.#stands(identity, signal))) continue
+          if (!this.#stands(identity)) continue
         }
         this.#digest = digest
       }

@@ -4,7 +4,8 @@ import { type Document, LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { AnswerError, asMap } from './ask.ts'
 import { readEntry } from './entry.ts'
-import { type FileReading, NONE, WatchedFile } from './file-reading.ts'
+import { type FileReading, NONE } from './file-reading.ts'
+import { FileThread, type ThreadFile } from './file-thread.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance } from './provider.ts'
 
 /** Largest YAML, in characters: reading it stops all traffic for about a tenth of a second then. JSON is much faster. */
@@ -130,13 +131,14 @@ function firstLine(message: string): string {
 
 /** The file that tells of a service, and what was found in it last. */
 interface Known {
-  readonly file: WatchedFile
+  readonly file: ThreadFile
   found: Found | null
 }
 
 class FileRegistry implements DiscoveryProvider {
   readonly #path: string
   readonly #baseDir: string
+  readonly #thread = new FileThread()
   /** By service. */
   readonly #known = new Map<string, Known>()
 
@@ -151,17 +153,18 @@ class FileRegistry implements DiscoveryProvider {
     const { file } = known
     let reading: FileReading | null = null
     try {
-      reading = cursor === null ? await file.now(signal) : await file.changed(cursor, signal)
+      reading = await file.read(cursor, signal)
       if (known.found?.cursor === reading.digest) return known.found
       // As broken as it was: that is told again.
-      if (reading.text === undefined) reading = await file.now(signal)
+      if (reading.text === undefined) reading = await file.read(null, signal)
       const { text, digest } = reading
       if (text == null) throw new AnswerError(`there is no file ${file.path}`)
       known.found = { instances: parseFile(text, service), cursor: digest }
       return known.found
     } catch (error) {
       signal.throwIfAborted()
-      const { message } = error as Error
+      if (!(error instanceof AnswerError)) throw error
+      const { message } = error
       const digest = reading?.digest ?? NONE
       // It is watched on: whoever mends the file need not wait for a backoff.
       throw new AnswerError(digest === NONE ? message : `${file.path}:${message}`, 0, digest)
@@ -173,18 +176,18 @@ class FileRegistry implements DiscoveryProvider {
       this.#baseDir,
       this.#path.replaceAll('{service}', () => service),
     )
-    const known = { file: new WatchedFile(path), found: null }
+    const known = { file: this.#thread.file(path), found: null }
     this.#known.set(service, known)
     return known
   }
 
   forget(service: string): void {
-    this.#known.get(service)?.file.close()
+    this.#known.get(service)?.file.forget()
     this.#known.delete(service)
   }
 
   close(): void {
-    for (const { file } of this.#known.values()) file.close()
+    this.#thread.close()
   }
 }
 
