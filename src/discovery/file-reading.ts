@@ -1,6 +1,6 @@
 // A file that others write to: its text once it is whole, and again when it changes.
 //
-// Nothing but the thread in file-worker.ts may call this: it waits for the file system, which may be one that hangs.
+// Nothing but the thread in file-worker.ts may call this: it waits for the file system, and some hang.
 import { closeSync, constants, type FSWatcher, fstatSync, openSync, readFileSync, statSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { waitAtMost } from './abortable.ts'
@@ -10,12 +10,11 @@ import { MAX_ANSWER, WAIT } from './provider.ts'
 /** Milliseconds without a change before a file counts as written: some write it in several steps. */
 const SETTLE = 100
 /**
- * Milliseconds between two looks when no event comes: not every file system tells, and a folder may be replaced. Each look
- * that finds nothing doubles it: a thousand files that are looked at every second take a tenth of a core.
+ * Milliseconds between two looks when no event comes: not every file system tells, and a folder may be replaced. All files
+ * are looked at in one go: waking up for each of a thousand takes a twentieth of a core.
  */
-const LOOK = 1_000
-const LONGEST_LOOK = 5_000
-/** Part of a time that chance takes away. */
+const LOOK = 2_000
+/** Part of a wait that chance takes away: a thousand files that were read at the start must not all answer at once, ever after. */
 const JITTER = 0.3
 
 /** What a file is known by without reading it, and when that last changed. */
@@ -114,8 +113,6 @@ export class WatchedFile {
   /** What the file was known by when it held what has `#digest`; null where it may have been written to since. */
   #seen: string | null = null
   #digest = NONE
-  /** Milliseconds to the first look of a wait: long where an event told of the last change. */
-  #look = LOOK
   /** Between two waits, where the last one ended with an event: what comes meanwhile is not missed. */
   #folder: FolderWatch | null = null
 
@@ -135,7 +132,6 @@ export class WatchedFile {
    * what cannot be read in the end, and when the signal is aborted.
    */
   async changed(cursor: string, signal: AbortSignal): Promise<FileReading> {
-    // A thousand files that were read at the start must not all come to their end at once, ever after.
     const end = performance.now() + WAIT * (1 - JITTER * Math.random())
     if (this.#digest !== cursor) this.#seen = null
     this.#digest = cursor
@@ -156,21 +152,16 @@ export class WatchedFile {
 
   /** Null when the time is up before there is another text. */
   async #watch(folder: FolderWatch, looked: boolean, end: number, signal: AbortSignal): Promise<FileReading | null> {
-    let look = this.#look
     let touched = false
     while (performance.now() < end) {
       if (looked) looked = false
       // The clock of a file system may stand still for some milliseconds: an event counts for more.
       else if (touched || !this.#stands(this.#seen)) {
         const reading = await this.#read(end, signal)
-        if (reading !== null) {
-          this.#look = touched ? LONGEST_LOOK : LOOK
-          return reading
-        }
+        if (reading !== null) return reading
       }
-      const pause = Math.min(look * (1 - JITTER * Math.random()), Math.max(0, end - performance.now()))
-      touched = await folder.next(pause, signal)
-      look = Math.min(look * 2, LONGEST_LOOK)
+      const now = performance.now()
+      touched = await folder.next(Math.min(LOOK - (now % LOOK), Math.max(0, end - now)), signal)
     }
     return null
   }

@@ -1,15 +1,13 @@
 // Asking the thread that watches files: one for each registry, begun when it is first asked and again when it broke.
 import { Worker } from 'node:worker_threads'
 import { abortable } from './abortable.ts'
-import { AnswerError } from './ask.ts'
-import type { FileReading } from './file-reading.ts'
-import type { FileAnswer, FileOrder } from './file-worker.ts'
+import type { FileAnswer, FileMessage, FileOrder, FileQuestion } from './file-worker.ts'
 
-/** Most memory that the thread may take, in MiB: some copies of the largest file. */
-const MEMORY = 256
+/** Most memory that the thread may take, in MiB: the largest file in some forms. */
+const MEMORY = 512
 
 interface Waiting {
-  readonly resolve: (reading: FileReading) => void
+  readonly resolve: (answer: FileAnswer) => void
   readonly reject: (error: Error) => void
 }
 
@@ -17,49 +15,52 @@ interface Waiting {
 export class FileThread {
   #worker: Worker | null = null
   #asks = 0
-  #files = 0
   readonly #waiting = new Map<number, Waiting>()
-  /** Asked for files as they are now: unlike a wait for a change these keep the process alive. */
+  /** Questions about files as they are now: unlike waits for a change these keep the process alive. */
   #urgent = 0
+  readonly #memory: number
 
-  /** A file to ask for; nothing is looked at yet. */
-  file(path: string): ThreadFile {
-    return new ThreadFile(this, ++this.#files, path)
+  /** `memory` in MiB. */
+  constructor(memory = MEMORY) {
+    this.#memory = memory
   }
 
-  /** See ThreadFile.read. */
-  async ask(file: number, path: string, cursor: string | null, signal: AbortSignal): Promise<FileReading> {
+  /** Rejects where the thread broke, and with the signal's reason when that is aborted. */
+  async ask(question: FileQuestion, signal: AbortSignal): Promise<FileAnswer> {
     const ask = ++this.#asks
-    const answered = new Promise<FileReading>((resolve, reject) => this.#waiting.set(ask, { resolve, reject }))
+    const answered = new Promise<FileAnswer>((resolve, reject) => this.#waiting.set(ask, { resolve, reject }))
     this.#worker ??= this.#start()
-    this.tell({ kind: 'ask', ask, file, path, cursor })
-    if (cursor === null) {
+    this.#tell({ kind: 'ask', ask, question })
+    const urgent = question.cursor === null
+    if (urgent) {
       this.#urgent++
       this.#worker.ref()
     }
     try {
       return await abortable(answered, signal)
     } finally {
-      if (cursor === null && --this.#urgent === 0) this.#worker?.unref()
-      if (this.#waiting.delete(ask)) this.tell({ kind: 'stop', ask })
+      if (urgent && --this.#urgent === 0) this.#worker?.unref()
+      if (this.#waiting.delete(ask)) this.#tell({ kind: 'stop', ask })
     }
   }
 
-  /** Nothing where there is no thread. */
-  tell(order: FileOrder): void {
+  /** Nobody asks for this file any more. */
+  forget(file: number): void {
+    this.#tell({ kind: 'forget', file })
+  }
+
+  #tell(order: FileOrder): void {
     this.#worker?.postMessage(order)
   }
 
   #start(): Worker {
     const worker = new Worker(new URL('./file-worker.js', import.meta.url), {
       workerData: { sluice: 'files' },
-      resourceLimits: { maxOldGenerationSizeMb: MEMORY },
+      resourceLimits: { maxOldGenerationSizeMb: this.#memory },
     })
-    worker.on('message', (answer: FileAnswer) => {
-      const waiting = this.#waiting.get(answer.ask)
-      this.#waiting.delete(answer.ask)
-      if ('reading' in answer) waiting?.resolve(answer.reading)
-      else waiting?.reject(new AnswerError(answer.error))
+    worker.on('message', ({ ask, answer }: FileMessage) => {
+      this.#waiting.get(ask)?.resolve(answer)
+      this.#waiting.delete(ask)
     })
     const broken = (why: string) => {
       if (this.#worker !== worker) return
@@ -78,31 +79,5 @@ export class FileThread {
     const worker = this.#worker
     this.#worker = null
     void worker?.terminate()
-  }
-}
-
-/** One file that is asked for again and again. */
-export class ThreadFile {
-  readonly path: string
-  readonly #thread: FileThread
-  readonly #id: number
-
-  constructor(thread: FileThread, id: number, path: string) {
-    this.#thread = thread
-    this.#id = id
-    this.path = path
-  }
-
-  /**
-   * The file as it is now, or with a cursor once it is another than that (WatchedFile.changed). Rejects with an AnswerError
-   * for what cannot be read, with another error where the thread broke, and with the signal's reason when that is aborted.
-   */
-  read(cursor: string | null, signal: AbortSignal): Promise<FileReading> {
-    return this.#thread.ask(this.#id, this.path, cursor, signal)
-  }
-
-  /** Nobody asks any more. */
-  forget(): void {
-    this.#thread.tell({ kind: 'forget', file: this.#id })
   }
 }

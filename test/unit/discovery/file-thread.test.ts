@@ -3,38 +3,46 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { FileThread } from '../../../src/discovery/file-thread.ts'
+import type { FileQuestion } from '../../../src/discovery/file-worker.ts'
 import { temporaryFolder } from '../../support/server-process.ts'
 import { within } from '../../support/within.ts'
 
 const never = () => new AbortController().signal
 
-t.test('a thread that breaks fails those who wait, and the next question begins another', async t => {
-  const path = join(temporaryFolder(t, 'file-thread'), 'a.json')
-  writeFileSync(path, '[]')
-  const thread = new FileThread()
-  t.teardown(() => thread.close())
-  const file = thread.file(path)
-  const { text, digest } = await file.read(null, never())
-  t.equal(text, '[]')
-  const waiting = within(1000, file.read(digest, never()), () => 'nobody is told')
-  // No order at all: it cannot go on from there.
-  thread.tell(null as never)
-  await t.rejects(waiting, { name: 'Error', message: /^the thread that reads files ended: .*null/ })
-  writeFileSync(path, '["10.0.0.1:80"]')
-  const next = await within(1000, file.read(digest, never()), () => 'the change is not seen')
-  t.equal(next.text, '["10.0.0.1:80"]', 'what changed meanwhile is seen')
-  t.equal((await file.read(null, never())).text, '["10.0.0.1:80"]')
+const about = (path: string, more: Partial<FileQuestion> = {}): FileQuestion => ({
+  ...{ file: 1, path, service: 'a', cursor: null, known: null },
+  ...more,
 })
 
-t.test('what cannot be read is an error of the file, and the thread goes on', async t => {
+t.test('a thread that breaks fails those who wait, and the next question begins another', async t => {
   const folder = temporaryFolder(t, 'file-thread')
+  const path = join(folder, 'a.json')
+  writeFileSync(path, '[]')
+  const thread = new FileThread(16)
+  t.teardown(() => thread.close())
+  const { digest, instances } = await thread.ask(about(path), never())
+  t.equal(instances, '[]')
+  const waiting = within(5000, thread.ask(about(path, { cursor: digest }), never()), () => 'nobody is told')
+  // More than it may hold.
+  const large = join(folder, 'large.json')
+  writeFileSync(large, JSON.stringify(Array(500_000).fill('10.0.0.1:80')))
+  await t.rejects(thread.ask(about(large, { file: 2 }), never()), { message: /ended: .*memory/ })
+  await t.rejects(waiting, { name: 'Error', message: /^the thread that reads files ended: .*memory/ })
+  writeFileSync(path, '["10.0.0.1:80"]')
+  const next = await within(1000, thread.ask(about(path, { cursor: digest }), never()), () => 'the change is not seen')
+  t.match(next.instances, /10\.0\.0\.1/, 'what changed meanwhile is seen')
+})
+
+t.test('what cannot be used is told of the file, and the thread goes on', async t => {
+  const folder = temporaryFolder(t, 'file-thread')
+  const none = join(folder, 'none')
   const thread = new FileThread()
   t.teardown(() => thread.close())
-  await t.rejects(thread.file(folder).read(null, never()), { name: 'AnswerError', message: /no regular file/ })
-  t.same(await thread.file(join(folder, 'none')).read(null, never()), { text: null, digest: '' })
+  t.match(await thread.ask(about(folder), never()), { digest: '', instances: null, fault: /no regular file/ })
+  t.match(await thread.ask(about(none, { file: 2 }), never()), { digest: '', fault: `there is no file ${none}` })
   const abort = new AbortController()
-  const aborted = within(1000, thread.file(join(folder, 'none')).read('other', abort.signal), () => 'it waits on')
+  const aborted = within(1000, thread.ask(about(none, { cursor: 'other' }), abort.signal), () => 'it waits on')
   abort.abort()
   await t.rejects(aborted, { name: 'AbortError' })
-  await t.rejects(thread.file(folder).read(null, AbortSignal.abort()), { name: 'AbortError' })
+  await t.rejects(thread.ask(about(folder), AbortSignal.abort()), { name: 'AbortError' })
 })
