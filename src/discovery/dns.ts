@@ -93,6 +93,8 @@ export function parseTargets(
 class Dns implements DiscoveryProvider {
   readonly #options: z.output<typeof dnsOptions>
   readonly #leftOut: LeftOut
+  /** What was found last of each service, and what that is known by. */
+  readonly #last = new Map<string, { readonly key: string; readonly instances: readonly Instance[] }>()
 
   constructor(options: z.output<typeof dnsOptions>, { name, log }: ProviderContext) {
     this.#options = options
@@ -114,14 +116,27 @@ class Dns implements DiscoveryProvider {
       )
       const { instances, leftOut, ...ttl } = reading
       this.#leftOut.tell(service, leftOut)
-      return { instances, cursor: null, ...ttl }
+      return { instances: this.#kept(service, instances), cursor: null, ...ttl }
     } finally {
       // Whatever still waits when one question failed, or nobody wants it any more.
       resolver.cancel()
     }
   }
 
+  /** The list of the last answer where this one says the same: servers turn the order of records at each question. */
+  #kept(service: string, instances: readonly Instance[]): readonly Instance[] {
+    const key = instances
+      .map(({ host, port, weight }) => `${host} ${port} ${weight}`)
+      .sort()
+      .join()
+    const last = this.#last.get(service)
+    if (last?.key === key) return last.instances
+    this.#last.set(service, { key, instances })
+    return instances
+  }
+
   forget(service: string): void {
+    this.#last.delete(service)
     this.#leftOut.forget(service)
   }
 }

@@ -26,6 +26,9 @@ export const nacosOptions = z
     when: whereSound('user', 'password'),
   })
 
+/** When an answer was made. Metadata are texts: no number in them can be taken for it. */
+const PASSING = /"lastRefTime":\d+/
+
 /** The answer of /v1/ns/instance/list. Throws AnswerError. */
 export function parseNacos(answer: unknown): Reading {
   const instances: Instance[] = []
@@ -63,24 +66,25 @@ class Nacos implements DiscoveryProvider {
     const query = new URLSearchParams({ serviceName: service, groupName: group, healthyOnly: 'true' })
     if (namespace !== undefined) query.set('namespaceId', namespace)
     if (clusters.length > 0) query.set('clusters', clusters.join(','))
-    const { instances, leftOut } = parseNacos(await this.#authorized(query, signal))
+    const { instances, leftOut } = await this.#authorized(service, query, signal)
     this.#leftOut.tell(service, leftOut)
     return { instances, cursor: null }
   }
 
   /** Ask for the list; with a new token when one is refused that was good before: it may end early, such as when the servers' secret changes. */
-  async #authorized(query: URLSearchParams, signal: AbortSignal): Promise<unknown> {
+  async #authorized(service: string, query: URLSearchParams, signal: AbortSignal): Promise<Reading> {
     const before = this.#token
     const token = await this.#login(signal)
     if (token !== null) query.set('accessToken', token)
     try {
-      return await this.#http.askJson({ path: `/nacos/v1/ns/instance/list?${query}`, signal })
+      const path = `/nacos/v1/ns/instance/list?${query}`
+      return (await this.#http.askAbout(service, { path, signal }, parseNacos, PASSING)).value
     } catch (error) {
       if (!(error instanceof AnswerError && (error.status === 401 || error.status === 403))) throw error
       if (this.#token === token) this.#token = null
       if (token === null || token !== before) throw error
     }
-    return this.#authorized(query, signal)
+    return this.#authorized(service, query, signal)
   }
 
   /** The token to ask with; null for none. */
@@ -101,6 +105,7 @@ class Nacos implements DiscoveryProvider {
   }
 
   forget(service: string): void {
+    this.#http.forget(service)
     this.#leftOut.forget(service)
   }
 

@@ -17,8 +17,8 @@ import { startZookeeperRegistry } from '../support/zookeeper-registry.ts'
 const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const FAULTS: readonly RegistryFault[] = ['status-500', 'html', 'half-json', 'huge', 'stall', 'reset']
 
-/** Kinds whose answers are the same bytes while nothing changes. */
-const KEEPING = ['consul', 'etcd', 'eureka', 'file', 'kubernetes']
+/** Kinds whose answers can be told from the last ones before they are used. */
+const KEEPING = ['consul', 'dns', 'etcd', 'eureka', 'file', 'kubernetes', 'nacos']
 
 const at = (...ports: number[]) => ports.map(port => ({ host: '10.0.0.1', port }))
 const ports = ({ instances }: Found) => instances.map(({ port }) => port).sort((a, b) => a - b)

@@ -28,7 +28,7 @@ export async function startNacos(t: Parameters<StartRegistry>[0], user: string |
         ...{ ip: host, port, weight, healthy: true, enabled: true, ephemeral: true },
         ...{ clusterName: 'DEFAULT', metadata: labels },
       }))
-    json(response, { name: 'DEFAULT_GROUP@@orders', cacheMillis: 10_000, hosts })
+    json(response, { name: 'DEFAULT_GROUP@@orders', cacheMillis: 10_000, hosts, lastRefTime: Date.now() })
   })
   fake.options = { address: fake.address, ...(user !== null && { user, password }) }
   return Object.assign(fake, { state })
