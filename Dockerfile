@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The gateway as an image: built with the development dependencies, shipped with the others only, run as nobody special.
 
-FROM node:20-bookworm-slim AS build
+FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts
@@ -10,12 +10,12 @@ COPY src ./src
 COPY plugins ./plugins
 RUN npx tsc -p tsconfig.json
 
-FROM node:20-bookworm-slim AS dependencies
+FROM node:24-bookworm-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force
 
-FROM node:20-bookworm-slim AS gateway
+FROM node:24-bookworm-slim AS gateway
 # Of the configuration that it comes with; the admin pages stay on the container's loopback.
 ENV NODE_ENV=production SLUICE_HOST=0.0.0.0
 WORKDIR /app
