@@ -3,13 +3,15 @@ import { leaseBound } from '../metrics.ts'
 import { type Answer, type Decisions, Question, tallyOf } from './decision.ts'
 import { ownText, shortKey } from './key.ts'
 import type { MemoryCounter, Now } from './memory.ts'
-import { type Counter, type CounterOptions, Tally } from './store.ts'
+import { type Counter, type CounterOptions, type Limit, Tally } from './store.ts'
 
 /** A request that waits for units. */
 interface Waiter {
   readonly cost: number
   readonly resolve: (tally: Tally) => void
 }
+
+const noWait = () => 0
 
 /** What is at hand for one key. */
 class Purse {
@@ -142,24 +144,29 @@ export class LeasedCounter implements Counter {
     return longest
   }
 
-  /** Admitted out of the purse: the last answer's numbers, as far as they still tell. */
+  /** Admitted out of the purse. */
   #tell(purse: Purse, now: number): Tally {
+    return this.#tally(purse, now, true, noWait)
+  }
+
+  /** Refused without asking. */
+  #refuse(purse: Purse, now: number, cost: number): Tally {
+    const bucket = this.#question.algorithm === 'token-bucket'
+    const wait = purse.refusedUntil - now
+    return this.#tally(purse, now, false, ({ limit, burst }) =>
+      cost > (bucket ? burst : limit) ? Number.POSITIVE_INFINITY : wait,
+    )
+  }
+
+  /** The last answer's numbers, as far as they still tell. */
+  #tally(purse: Purse, now: number, allowed: boolean, waitOf: (limit: Limit) => number): Tally {
     const answer = purse.answer!
     const past = now - purse.answeredAt
     let tally: Tally | null = null
-    for (let i = answer.length - 3; i > 0; i -= 3) {
-      tally = new Tally(true, answer[i]! + purse.left, Math.max(0, answer[i + 1]! - past), 0, 'store', tally)
-    }
-    return tally!
-  }
-
-  #refuse(purse: Purse, now: number, cost: number): Tally {
-    const wait = purse.refusedUntil - now
-    let tally: Tally | null = null
     for (let i = this.#limits.length - 1; i >= 0; i--) {
-      const { limit, burst } = this.#limits[i]!
-      const never = cost > Math.max(limit, this.#question.algorithm === 'token-bucket' ? burst : 0)
-      tally = new Tally(false, purse.left, wait, never ? Number.POSITIVE_INFINITY : wait, 'store', tally)
+      const left = answer[3 * i + 1]! + purse.left
+      const reset = Math.max(0, answer[3 * i + 2]! - past)
+      tally = new Tally(allowed, left, reset, waitOf(this.#limits[i]!), 'store', tally)
     }
     return tally!
   }

@@ -347,6 +347,25 @@ t.test('on one server', async t => {
     const refused = tallies.at(-1)!
     t.ok(refused.retryAfter > 0 && refused.retryAfter <= 2 * 3_600_000)
   })
+
+  t.test('what a lease refuses without asking stands as the store said, limit by limit', async t => {
+    const store = await open(t, redis.url)
+    for (const algorithm of ALGORITHMS) {
+      const hour = { window: 3_600_000, burst: 3 }
+      const counter = store.counter(options(algorithm, 0.05, { limit: 5, ...hour }, { limit: 50, ...hour }))
+      const least = algorithm === 'token-bucket' ? 3 : 5
+      for (let i = 0; i < least; i++) t.ok((await counter.hit('k', 1)).allowed)
+      const asked = await counter.hit('k', 1)
+      const unasked = counter.hit('k', 1)
+      t.ok(!(unasked instanceof Promise), 'nobody was asked')
+      const standing = ({ allowed, remaining, next }: Tally): unknown[] =>
+        next === null ? [allowed, remaining] : [allowed, remaining, ...standing(next)]
+      t.same(standing(unasked as Tally), standing(asked), algorithm)
+      t.same(standing(asked), [false, 0, false, algorithm === 'token-bucket' ? 0 : 45])
+      const never = counter.hit('k', 4) as Tally
+      t.equal(never.retryAfter === Number.POSITIVE_INFINITY, algorithm === 'token-bucket', 'a bucket of 3 never has 4')
+    }
+  })
 })
 
 /** Hits one after the other; how long each took. */
