@@ -113,7 +113,8 @@ function read(baseDir: string, file: string, path: readonly (string | number)[])
     const found = statSync(full)
     if (!found.isFile()) throw new Error('it is no file')
     if (found.size > MAX_FILE) throw new Error('it is larger than 1 MiB')
-    return readFileSync(full, 'utf8')
+    // It takes off a byte order mark, with which Windows writes files.
+    return new TextDecoder().decode(readFileSync(full))
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     throw new PluginOptionsError(

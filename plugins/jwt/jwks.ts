@@ -205,7 +205,8 @@ export class JwksSource {
 
 function parse(bytes: Buffer): unknown {
   try {
-    return JSON.parse(bytes.toString())
+    // TextDecoder takes off a byte order mark, with which Windows writes files (RFC 8259 8.1).
+    return JSON.parse(new TextDecoder().decode(bytes))
   } catch {
     throw new Error('the answer is no JSON')
   }

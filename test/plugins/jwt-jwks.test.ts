@@ -340,7 +340,8 @@ t.test('lies', async t => {
   t.equal(observer.lines.filter(line => line.level === 'warn').length, 1, 'told once')
 
   const odd = [null, 'a', 7, [], { kty: 'oct', k: 'AAAA' }, { kty: 'RSA', n: 'x', e: 'AQAB' }, { kty: 'new' }]
-  jwks.reply(200, JSON.stringify({ keys: [...odd, { ...two.jwk, use: 'enc' }, one.jwk] }))
+  // As some editor wrote it, with a byte order mark.
+  jwks.reply(200, `\ufeff${JSON.stringify({ keys: [...odd, { ...two.jwk, use: 'enc' }, one.jwk] })}`)
   clock.pass(clock.next)
   await observer.fetched(2 + failed)
   t.equal(source.current!.keys.length, 1, 'single keys that are no use are left out')

@@ -28,6 +28,8 @@ t.test('faults', async t => {
     'k256.pem': pem(k256),
     'nonsense.pem': 'hello',
     'good.json': JSON.stringify({ keys: [ec.jwk] }),
+    'marked.json': `\ufeff${JSON.stringify({ keys: [ec.jwk] })}`,
+    'marked.pem': `\ufeff${pem(ec.publicKey)}`,
     'enc.json': JSON.stringify({ keys: [{ ...ec.jwk, use: 'enc' }] }),
     'empty.json': '{"keys":[]}',
     'none.json': '{"kid":"x"}',
@@ -67,6 +69,8 @@ t.test('faults', async t => {
   t.same(await faults(entry('key: ./rsa.pem, algorithms: [PS256, RS512]')), [])
   t.same(await faults(entry('key: p384.pem, algorithms: [ES384]')), [])
   t.same(await faults(entry('jwksFile: ./good.json')), [])
+  t.same(await faults(entry('jwksFile: marked.json')), [], 'a byte order mark is no part of it')
+  t.same(await faults(entry('key: marked.pem')), [])
   t.same(await faults(`issuers: [ { issuer: a, key: ec.pem }, { issuer: b, key: ec.pem }, { secret: ${LONG} } ]`), [])
 
   await fails('leeway: 30s', /4:3 .*issuers|issuers/)
