@@ -224,7 +224,7 @@ type Headers = Readonly<Record<string, string | string[] | undefined>>
 export function keepFor(headers: Headers): number {
   const control = String(headers['cache-control'] ?? '').toLowerCase()
   if (/(?:^|[\s,])no-(?:store|cache)\b/.test(control)) return SOONEST
-  const age = /(?:^|[\s,])max-age="?(\d{1,10})\b/.exec(control)?.[1]
+  const age = /(?:^|[\s,])max-age="?(\d+)\b/.exec(control)?.[1]
   if (age === undefined) return REFRESH
   const spent = /^\d{1,10}$/.exec(String(headers.age ?? ''))?.[0] ?? '0'
   return Math.min(Math.max((Number(age) - Number(spent)) * 1000, SOONEST), LATEST)
