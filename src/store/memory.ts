@@ -33,11 +33,10 @@ export class MemoryStore implements CounterStore {
       table = new CellTable(options)
       this.#tables.set(shape, table)
     }
-    table.resize(options)
     const shared = table
-    shared.users++
+    shared.open(options)
     return new MemoryCounter(shared, limits, this.#now, () => {
-      if (--shared.users === 0) this.#tables.delete(shape)
+      if (shared.close(options.maxKeys) === 0) this.#tables.delete(shape)
     })
   }
 
@@ -148,7 +147,8 @@ class CellTable {
   #maxKeys: number
   /** Keys in all shards. */
   size = 0
-  users = 0
+  /** `maxKeys` of each counter that is open. */
+  readonly #asked: number[] = []
   /** The shard that gives up a key next. */
   #hand = 0
 
@@ -162,7 +162,7 @@ class CellTable {
   }
 
   /** Take over the numbers of a counter that was opened anew. */
-  resize({ algorithm, limits, maxKeys }: CounterOptions): void {
+  open({ algorithm, limits, maxKeys }: CounterOptions): void {
     const lives = limits.map(({ limit, window, burst }) =>
       algorithm === 'token-bucket' ? Math.ceil((burst * window) / limit) : window,
     )
@@ -170,7 +170,20 @@ class CellTable {
     const period = Math.max(this.#period, ...lives)
     if (period !== this.#period) for (const shard of this.#shards) shard.period = -1
     this.#period = period
-    this.#maxKeys = maxKeys
+    this.#asked.push(maxKeys)
+    this.#bound()
+  }
+
+  /** Nobody hits a counter with this `maxKeys` any more; returns how many are open still. */
+  close(maxKeys: number): number {
+    this.#asked.splice(this.#asked.indexOf(maxKeys), 1)
+    this.#bound()
+    return this.#asked.length
+  }
+
+  /** The most that anybody asks for: a reload that is given up must have cost the others no keys. */
+  #bound(): void {
+    this.#maxKeys = Math.max(...this.#asked)
   }
 
   /** The cell of a key, made when there is none. */

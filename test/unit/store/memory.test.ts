@@ -284,6 +284,19 @@ t.test('counts go over to a counter that is opened anew, with another limit', as
   )
 })
 
+t.test('a counter that is opened with room for fewer keys, and given up again, costs none', async t => {
+  const { at, store, counter } = counting(options('sliding-window', { limit: 1 }))
+  for (let i = 0; i < 100; i++) at(0, 1, `k${i}`)
+  const fewer = store.counter({ ...options('sliding-window', { limit: 1 }), maxKeys: 1 })
+  t.ok(at(0, 1, 'late').allowed && counter.size === 101)
+  fewer.close()
+  t.notOk(at(0, 1, 'k0').allowed, 'the oldest is remembered')
+  const next = store.counter({ ...options('sliding-window', { limit: 1 }), maxKeys: 1 })
+  counter.close()
+  next.hit('another', 1)
+  t.equal(counter.size, 101, 'where it is taken, a new key costs one')
+})
+
 t.test('a bucket is not filled by numbers that change, nor by the length of time that follows from them', async t => {
   for (const [limit, burst, left] of [
     [20, 25, 5],
