@@ -11,23 +11,23 @@ const WINDOW = 10_000
 const FLOOR = 3
 
 /** Count a request towards the budget. Called once an exchange. */
-export function countRequest(route: Route): void {
+export function countRequest({ tally }: Route): void {
   const now = wheel.time()
-  if (now - route.windowStart > WINDOW) {
+  if (now - tally.windowStart > WINDOW) {
     // Half of the last window stays, so that a boundary neither refills nor empties the budget at once.
-    const stale = now - route.windowStart > 2 * WINDOW
-    route.requests = stale ? 0 : route.requests >> 1
-    route.retries = stale ? 0 : route.retries >> 1
-    route.windowStart = now
+    const stale = now - tally.windowStart > 2 * WINDOW
+    tally.requests = stale ? 0 : tally.requests >> 1
+    tally.retries = stale ? 0 : tally.retries >> 1
+    tally.windowStart = now
   }
-  route.requests++
+  tally.requests++
 }
 
 /** True when another attempt may follow; it is then counted. */
-function spend(route: Route): boolean {
-  const allowed = Math.max(FLOOR, route.requests * route.options.retry.budget)
-  if (route.options.retry.budget === 0 || route.retries >= allowed) return false
-  route.retries++
+function spend({ tally, options }: Route): boolean {
+  const { budget } = options.retry
+  if (budget === 0 || tally.retries >= Math.max(FLOOR, tally.requests * budget)) return false
+  tally.retries++
   return true
 }
 

@@ -7,7 +7,14 @@ import { parsePath } from './match.ts'
 import type { RouteOptions } from './options.ts'
 import { PathRewrite, RedirectTarget } from './rewrite.ts'
 
-/** Part of a snapshot. The numbers at the end are the only state. */
+/** Requests and retries of a route since `windowStart`, for its retry budget (proxy/retry.ts). */
+export interface RetryTally {
+  requests: number
+  retries: number
+  windowStart: number
+}
+
+/** Part of a snapshot. The tally at the end is the only state. */
 export class Route implements ExchangeRoute {
   readonly name: string
   readonly options: RouteOptions
@@ -22,13 +29,15 @@ export class Route implements ExchangeRoute {
   readonly rewriteHost: string | null
   /** Milliseconds for the whole exchange; Infinity for `none`. */
   readonly timeout: number
-  /** Requests and retries since `windowStart`, for the retry budget (proxy/retry.ts). */
-  requests = 0
-  retries = 0
-  windowStart = 0
+  readonly tally: RetryTally
 
-  /** Options have been checked; patterns that are none throw PatternError. */
-  constructor(options: RouteOptions, plan: Plan, upstream: Upstream | null) {
+  /** Options have been checked; patterns that are none throw PatternError. `tally` is that of the route before it. */
+  constructor(
+    options: RouteOptions,
+    plan: Plan,
+    upstream: Upstream | null,
+    tally: RetryTally = { requests: 0, retries: 0, windowStart: 0 },
+  ) {
     this.name = options.name
     this.options = options
     this.plan = plan
@@ -41,6 +50,7 @@ export class Route implements ExchangeRoute {
     this.rewrites = path === undefined ? null : patterns.map(pattern => new PathRewrite(path, pattern))
     this.rewriteHost = rewrite?.host ?? null
     this.timeout = options.timeout === 'none' ? Number.POSITIVE_INFINITY : options.timeout
+    this.tally = tally
   }
 }
 

@@ -24,7 +24,7 @@ import {
   PluginOptionsError,
   type SharedContext,
 } from '../pipeline/plugin.ts'
-import { Route } from '../route/route.ts'
+import { type RetryTally, Route } from '../route/route.ts'
 import { RouteTableBuilder } from '../route/table.ts'
 import { MEMORY_STORE } from '../store/kinds.ts'
 import { MemoryStore } from '../store/memory.ts'
@@ -124,6 +124,7 @@ class Compiler {
     await this.#carrySites()
     const everywhere = await this.#members(null, config.plugins, ['plugins'], this.#takenSlots(null))
     const builder = new RouteTableBuilder<Route>()
+    const tallies = new Map<string, RetryTally>()
     for (const [index, options] of config.routes.entries()) {
       const own = await this.#members(
         options.name,
@@ -133,7 +134,9 @@ class Compiler {
       )
       const upstream = options.upstream === undefined ? null : this.#upstreams.get(options.upstream)!
       const plan = this.#plan([...everywhere, ...own], ['routes', index, 'plugins'])
-      builder.add(options.match, new Route(options, plan, upstream), index, plan.preflight)
+      const route = new Route(options, plan, upstream, this.#previous?.tallies.get(options.name))
+      tallies.set(route.name, route.tally)
+      builder.add(options.match, route, index, plan.preflight)
       await this.#breathe()
     }
     const trusted = config.trustedProxies.length === 0 ? null : new CidrSet(config.trustedProxies)
@@ -147,6 +150,7 @@ class Compiler {
       this.#registries,
       this.#hashKeys,
       this.#shared,
+      tallies,
     )
     return { snapshot, commit: () => this.#commit(snapshot), discard: () => this.discard() }
   }

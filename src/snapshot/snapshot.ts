@@ -3,7 +3,7 @@ import type { Config } from '../config/document.ts'
 import type { Exchange, ExchangeWorld } from '../exchange/exchange.ts'
 import { murmur3 } from '../hash.ts'
 import type { CidrSet } from '../http/cidr.ts'
-import type { Route } from '../route/route.ts'
+import type { RetryTally, Route } from '../route/route.ts'
 import type { RouteTable } from '../route/table.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { PluginSite, RegistrySite, StoreSite } from './carry.ts'
@@ -25,6 +25,8 @@ export class Snapshot implements ExchangeWorld {
   readonly hashKeys: ReadonlyMap<string, (x: Exchange) => string>
   /** What plugin instances have in common, for the same. */
   readonly shared: SharedStates
+  /** What the routes have of their retry budgets, by name, for the same. */
+  readonly tallies: ReadonlyMap<string, RetryTally>
   /** Exchanges that began under it and are not over. */
   inFlight = 0
   readonly #tenure = new Tenure()
@@ -39,6 +41,7 @@ export class Snapshot implements ExchangeWorld {
     registries: ReadonlyMap<string, RegistrySite> = new Map(),
     hashKeys: ReadonlyMap<string, (x: Exchange) => string> = new Map(),
     shared: SharedStates = new SharedStates(),
+    tallies: ReadonlyMap<string, RetryTally> = new Map(),
   ) {
     this.config = config
     this.table = table
@@ -49,6 +52,7 @@ export class Snapshot implements ExchangeWorld {
     this.registries = registries
     this.hashKeys = hashKeys
     this.shared = shared
+    this.tallies = tallies
   }
 
   /**

@@ -322,6 +322,30 @@ t.test('endpoints that stay keep their connections and numbers; those that go fi
   await waiting.peer.closed
 })
 
+t.test('a route of the same name keeps what it has of its retry budget', async t => {
+  const upstream = await RawUpstream.start(t)
+  upstream.onRequest = request => {
+    // Of those that are tried again, every other one is good.
+    const bad = request.target === '/odd' && upstream.requests.length % 2 === 1
+    request.reply(bad ? '503 Service Unavailable' : '200 OK')
+  }
+  const text = (version: number) =>
+    config(
+      `upstreams: { up: { endpoints: ["${upstream.address}"] } }`,
+      'routes:',
+      '  - { name: all, match: { path: /* }, upstream: up, retry: { backoff: 0ms, maxBackoff: 0ms } }',
+      `  - { name: other, match: { path: /other }, respond: { status: 200, body: "${version}" } }`,
+    )
+  const g = await startReloading(t, text(1))
+  const client = await RawClient.connect(t, g.port)
+  const get = async (path: string) => (await client.head(`GET ${path} HTTP/1.1`, 'Host: a').response()).status
+  for (let i = 0; i < 60; i++) await get('/')
+  t.ok(await g.reload(text(2)), g.faults.join())
+  const statuses: number[] = []
+  for (let i = 0; i < 8; i++) statuses.push(await get('/odd'))
+  t.same(statuses, new Array(8).fill(200), 'a fifth of what came before the reload too')
+})
+
 t.test('a removed upstream finishes its request and lets go', async t => {
   const upstream = await RawUpstream.start(t)
   upstream.onRequest = () => {}
