@@ -164,14 +164,24 @@ export class Upstream {
     for (const gone of known.values()) gone.pool.close()
   }
 
-  /** What is known under other options is still so, where it was found out under the same. */
+  /**
+   * What is known under other options is still so, where it was found out by the same rules. How often is asked, how many
+   * times and how long an ejection lasts are none of them: no reload brings back what is ill.
+   */
   #legacyOf(previous: Upstream): Legacy {
-    const asked = ({ options: { scheme, tls, host, health } }: Upstream) => [scheme, tls, host, health?.active]
+    const asked = ({ options: { scheme, tls, host, health } }: Upstream) => {
+      const { interval: _a, healthyAfter: _b, unhealthyAfter: _c, ...probe } = health?.active ?? {}
+      return [scheme, tls, host, probe]
+    }
+    const held = ({ options: { health } }: Upstream) => {
+      const { ejectFor: _a, maxEjectFor: _b, ...rules } = health?.passive ?? {}
+      return rules
+    }
     const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
     return {
       endpoints: new Map(previous.endpoints.map(endpoint => [endpoint.address, endpoint])),
       probes: same(asked(this), asked(previous)) && same(this.#certificates, previous.#certificates),
-      ejections: same(this.options.health?.passive, previous.options.health?.passive),
+      ejections: same(held(this), held(previous)),
     }
   }
 

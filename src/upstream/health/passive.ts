@@ -61,7 +61,7 @@ export class PassiveHealth {
   }
 
   #eject(endpoint: Endpoint, reason: string): void {
-    const { ejectFor, maxEjectFor, maxEjected } = this.#options
+    const { ejectFor, maxEjected } = this.#options
     const { endpoints } = this.#owner
     // Requests that outlive their endpoint, or their upstream, end here as well.
     if (this.#closed || !endpoints.includes(endpoint)) return
@@ -72,7 +72,7 @@ export class PassiveHealth {
     // Time without an ejection is forgiveness: one is forgotten for each `ejectFor` that went well.
     const forgiven = health.ejections === 0 ? 0 : Math.floor((now - health.returnedAt) / ejectFor)
     health.ejections = Math.max(0, health.ejections - forgiven) + 1
-    this.#leaveOut(endpoint, now + Math.min(maxEjectFor, ejectFor * health.ejections), reason)
+    this.#leaveOut(endpoint, now + this.#length(health), reason)
     this.#owner.ejected(endpoint)
   }
 
@@ -85,13 +85,25 @@ export class PassiveHealth {
     this.#timers.set(endpoint, timer)
   }
 
-  /** Take over what another upstream's passive health, under the same options, holds against its endpoint at that address. */
+  /** Take over what another upstream's passive health, by the same rules, holds against its endpoint at that address. */
   adopt(endpoint: Endpoint, before: EndpointHealth): void {
     const { health } = endpoint
     health.ejections = before.ejections
     health.returnedAt = before.returnedAt
     health.consecutiveFailures = before.consecutiveFailures
-    if (before.ejectedUntil !== 0) this.#leaveOut(endpoint, before.ejectedUntil, before.ejectedFor)
+    health.windowStart = before.windowStart
+    health.windowRequests = before.windowRequests
+    health.windowFailures = before.windowFailures
+    if (before.ejectedUntil === 0) return
+    // No longer than one that begins now.
+    const until = Math.min(before.ejectedUntil, this.#wheel.time() + this.#length(health))
+    this.#leaveOut(endpoint, until, before.ejectedFor)
+  }
+
+  /** How long the last ejection is to last that was counted. */
+  #length({ ejections }: EndpointHealth): number {
+    const { ejectFor, maxEjectFor } = this.#options
+    return Math.min(maxEjectFor, ejectFor * ejections)
   }
 
   /** An active probe succeeded: whatever was held against the endpoint is over. */

@@ -58,6 +58,9 @@ t.test('under other options endpoints stay as ill as they were found to be under
     [{ active: { ...active, path: '/other' }, passive }, [1, 3]],
     [{ active, passive: { ...passive, consecutiveFailures: 2 } }, [2, 3]],
     [{ active }, [2, 3]],
+    [{ active: { ...active, interval: '2h', healthyAfter: 9, unhealthyAfter: 9 }, passive }, [3]],
+    [{ active, passive: { ...passive, ejectFor: '2h', maxEjectFor: '3h' } }, [3]],
+    [{ passive }, [1, 3]],
   ] as const) {
     t.same(used(make(t, 3, { health: { ...more, panicBelow: '0%' } }, third)), wanted, JSON.stringify(more))
   }
@@ -67,4 +70,19 @@ t.test('under other options endpoints stay as ill as they were found to be under
     () => 'the ejection never ends',
   )
   t.same(used(third), [2, 3])
+})
+
+t.test('an ejection that goes over lasts no longer than one that begins', async t => {
+  const upstream = (ejectFor: string, previous: Upstream | null) =>
+    make(t, 2, { health: { passive: { consecutiveFailures: 1, ejectFor }, panicBelow: '0%' } }, previous)
+  const long = upstream('1h', null)
+  const [ill] = long.endpoints
+  ill!.watcher!.ended(ill!, true)
+  const short = upstream('50ms', long)
+  t.equal(short.balancer.endpoints.length, 1)
+  await eventually(
+    () => short.balancer.endpoints.length === 2,
+    () => 'the ejection never ends',
+  )
+  t.equal(long.balancer.endpoints.length, 1)
 })
