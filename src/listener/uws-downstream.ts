@@ -57,6 +57,7 @@ function statusText(status: number): string {
 // cork takes a function without arguments: one for all answers, told whose turn it is, spares a closure a write.
 let turn: UwsDownstream
 const takeTurn = (): void => turn.perform()
+const noticeNothing = (): void => {}
 
 /** See Downstream. The listener makes one per request. */
 export class UwsDownstream implements Downstream {
@@ -278,6 +279,9 @@ export class UwsDownstream implements Downstream {
       })
       return
     }
+    // An answer whose write fails, as the client has reset the connection, is not complete for the library: it aborts the
+    // process where its handler returns and nobody listens for the client's end.
+    if (this.#handling) this.#res.onAborted(noticeNothing)
     this.#step = step
     this.#chunk = chunk
     turn = this

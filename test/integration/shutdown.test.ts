@@ -264,3 +264,27 @@ t.test('no garbage of a client ends it', async t => {
     'and nothing of it is an error of ours',
   )
 })
+
+for (const engine of ['native', 'uws']) {
+  t.test(`${engine}: clients that reset amid an answer made at once do not end it`, async t => {
+    const gateway = await startChild(
+      t,
+      `
+listeners: [{ name: web, port: 0, engine: ${engine} }]
+admin: { port: 0 }
+routes: [{ name: all, match: { path: /* }, respond: { status: 200, body: ${'x'.repeat(5000)} } }]
+`,
+    )
+    // Several in one read: what the first of them wrote has met the reset when the others write.
+    const requests = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(15)
+    const rude = () =>
+      new Promise(done => {
+        const socket = connect(gateway.port, '127.0.0.1', () => socket.write(requests, () => socket.resetAndDestroy()))
+        socket.on('error', () => {}).on('close', done)
+      })
+    for (let i = 0; i < 50 && gateway.process.ended === null; i++) await Promise.all(Array.from({ length: 20 }, rude))
+    t.equal(gateway.process.ended, null, gateway.process.err.slice(-300))
+    const client = await RawClient.connect(t, gateway.port)
+    t.equal((await client.head('GET / HTTP/1.1', 'Host: a').response()).status, 200)
+  })
+}
