@@ -73,6 +73,8 @@ export class UwsDownstream implements Downstream {
   readonly #res: UwsResponse
   readonly #method: string
   readonly #bodyLength: number
+  /** As it was when the request began: a reload that lowers it must fail nobody who is under way. */
+  readonly #maxBody: number
   /** The client asked for the connection to end, in the one way that the library understands. */
   readonly #closesItself: boolean
   #close: boolean
@@ -117,6 +119,7 @@ export class UwsDownstream implements Downstream {
     this.#res = res
     this.#method = method
     this.#bodyLength = bodyLength
+    this.#maxBody = owner.maxBody
     this.#close = close
     this.#closesItself = closesItself
     this.bodyEnded = bodyLength === 0
@@ -340,7 +343,7 @@ export class UwsDownstream implements Downstream {
     this.#received += bytes.byteLength
     if (last) this.#receivedAll = true
     if (this.#state === State.Done || this.#failed) return
-    if (this.#received > this.#owner.maxBody) {
+    if (this.#received > this.#maxBody) {
       this.#fail(new GatewayError('SLUICE_BODY_TOO_LARGE', 'the chunked body passed the limit'))
       return
     }

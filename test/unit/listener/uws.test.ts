@@ -654,6 +654,17 @@ t.test('other limits hold from the next request on', async t => {
   t.match(await client.send(get('/later', `a: ${'b'.repeat(600)}\r\n`)).end(), /HTTP\/1\.1 431 /)
 })
 
+t.test('an upload that is under way keeps the limit that it began with', async t => {
+  const { listener, seen } = await start(t)
+  const client = new Client(listener)
+  client.send(post('/hash', 'Content-Length: 6\r\n')).send('abc')
+  // One that comes later on another connection is read later too.
+  await new Client(listener).send(get('/later')).until('later')
+  listener.reconfigure(listenerOptions.parse({ name: 'test', port: 0, limits: { body: '3B' } }))
+  await client.send('def').until('6 bef57ec7')
+  t.same(seen.aborts, [])
+})
+
 t.test('draining ends idle connections at once and busy ones with their answer', async t => {
   const { listener, seen } = await start(t)
   const idle = new Client(listener)
