@@ -60,6 +60,12 @@ const HALF_CLOSE_GRACE = 500
 const PROBE_ANSWER = 100
 const PROBE_AGAIN = 5000
 
+/**
+ * A drain waits so long for the first request of a client that has just come: it may be on its way, and clients send
+ * again on another connection only what failed on a used one (RFC 9112 9.3.1).
+ */
+const JUST_COME = 500
+
 const Phase = {
   /** Between requests. */
   Idle: 0,
@@ -118,6 +124,7 @@ export class Connection {
   #ahead = false
   #probed = false
   #lastWritten = 0
+  readonly #cameAt = wheel.time()
 
   constructor(options: ListenerOptions, receiver: Receiver, owner: ConnectionOwner) {
     this.options = options
@@ -650,8 +657,13 @@ export class Connection {
 
   /** Close when idle, after the current answer otherwise. */
   drain(): void {
-    if (this.#phase === Phase.Idle) this.#finishWriting()
-    else (this.#behind.at(-1) ?? this.#current)?.close()
+    if (this.#phase !== Phase.Idle) {
+      ;(this.#behind.at(-1) ?? this.#current)?.close()
+      return
+    }
+    const left = this.socket.bytesRead > 0 ? 0 : this.#cameAt + JUST_COME - wheel.time()
+    if (left > 0) this.#timer.set(left)
+    else this.#finishWriting()
   }
 
   destroy(): void {

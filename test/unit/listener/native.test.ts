@@ -4,7 +4,7 @@ import type { Downstream, Receiver } from '../../../src/http/downstream.ts'
 import { listenerOptions } from '../../../src/listener/listener.ts'
 import { nativeEngine } from '../../../src/listener/native.ts'
 import { RawClient } from '../../support/raw-client.ts'
-import { pause, within } from '../../support/within.ts'
+import { eventually, pause, within } from '../../support/within.ts'
 
 t.test('a client that was held back, and rests after it, has the whole idle time', async t => {
   let got = ''
@@ -47,4 +47,32 @@ t.test('a client that was held back, and rests after it, has the whole idle time
   client.send('67890')
   t.equal((await client.response('POST')).status, 200)
   t.equal(got, '1234567890')
+})
+
+t.test('a drain waits a moment for the first request of a client that has just come', async t => {
+  const receiver: Receiver = {
+    receive(_head, down) {
+      down.writeHead({ status: 200, headers: [], hasDate: false, bodyLength: 0 })
+      down.end(null)
+    },
+    refuse: () => t.fail('refused'),
+  }
+  const listener = await nativeEngine.listen(listenerOptions.parse({ name: 'web', port: 0 }), receiver)
+  t.teardown(() => listener.destroy())
+  const used = await RawClient.connect(t, listener.port)
+  t.equal((await used.head('GET / HTTP/1.1', 'Host: h').response()).status, 200)
+  const late = await RawClient.connect(t, listener.port)
+  const silent = await RawClient.connect(t, listener.port)
+  await eventually(
+    () => listener.connections === 3,
+    () => 'the connections',
+  )
+  const drained = listener.drain()
+  t.equal(await used.closed, 'fin')
+  const response = await late.head('GET / HTTP/1.1', 'Host: h').response()
+  t.match(response, { status: 200 })
+  t.equal(response.get('connection'), 'close')
+  t.equal(await silent.closed, 'fin')
+  late.destroy()
+  await within(3000, drained, () => `${listener.connections} connections are left`)
 })
