@@ -18,6 +18,8 @@ import {
 const MOST_FIELDS = 98
 /** Its one timeout, compiled in: between requests, to a complete head, and to any progress of an answer. */
 const IDLE = 30_000
+/** As of the native engine: a first request may be on its way (listener/connection.ts). */
+const JUST_COME = 500
 /** It comes at most this late: the library's clock ticks every four seconds. */
 const IDLE_AT_MOST = 34_000
 
@@ -71,6 +73,8 @@ class UwsListener implements Listener, UwsOwner {
   #inFlight = 0
   /** Until then the library may hold bytes of an answer that is over for us. */
   #pendingUntil = 0
+  /** When the last connection came, by performance.now(). */
+  #cameAt = Number.NEGATIVE_INFINITY
   #closed = false
   #onEmpty: (() => void) | null = null
 
@@ -145,14 +149,18 @@ class UwsListener implements Listener, UwsOwner {
    * bytes of an answer: then its own idle timeout ends them.
    */
   #closeIdle(): void {
-    if (this.#inFlight > 0 || performance.now() < this.#pendingUntil) return
-    this.destroy()
+    const now = performance.now()
+    if (this.#inFlight > 0 || now < this.#pendingUntil) return
+    const left = this.#cameAt + JUST_COME - now
+    if (left > 0) setTimeout(() => this.#closeIdle(), left)
+    else this.destroy()
   }
 
   /** A connection came or went. */
   #counted(res: UwsResponse, count: number): void {
     this.connections += count
     if (count > 0) {
+      this.#cameAt = performance.now()
       const address = addressText(res.getRemoteAddress())
       if (this.connections === 1) this.#peer = address
       else if (address !== this.#peer) this.#peer = ''

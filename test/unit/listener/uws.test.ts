@@ -694,6 +694,16 @@ t.test('draining without a connection ends at once, with an idle one soon', asyn
   listener.destroy()
 })
 
+t.test('a drain waits a moment for the first request of a client that has just come', async t => {
+  const { listener } = await start(t)
+  const late = new Client(listener)
+  await once(late.socket, 'connect')
+  while (listener.connections === 0) await new Promise(setImmediate)
+  const drained = listener.drain()
+  t.match(await late.send(get('/later')).end(), /^HTTP\/1\.1 200 OK\r\n[\s\S]*Connection: close\r\n/i)
+  await drained
+})
+
 t.test('destroy ends everything and tells those in flight', async t => {
   const { listener, seen } = await start(t)
   const busy = new Client(listener).send(get('/hold'))
