@@ -2,8 +2,9 @@
 import type { GatewayError } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Log } from '../log.ts'
+import type { Step } from '../pipeline/plan.ts'
 
-/** Lines a second and code; what is past them is counted in the next line. A storm must not drown the log. */
+/** Lines a second of one code or plugin; what is past them is counted in the next line. A storm must not drown the log. */
 const LINES = 10
 const WINDOW = 1000
 
@@ -24,23 +25,11 @@ export class FailureLog {
     this.#now = now
   }
 
-  /** Note an error that the upstream or the gateway is to blame for; a client's own are not told. */
+  /** Note an error that the upstream or the gateway is to blame for; a client's own are not told, a plugin's by `plugin`. */
   note(x: Exchange, error: GatewayError): void {
     if (error.source === 'client' || error.code === 'SLUICE_PLUGIN_FAILED') return
-    const now = this.#now()
-    let tally = this.#tallies.get(error.code)
-    if (tally === undefined) {
-      tally = { since: now, lines: 0, suppressed: 0 }
-      this.#tallies.set(error.code, tally)
-    }
-    if (now - tally.since >= WINDOW) {
-      tally.since = now
-      tally.lines = 0
-    }
-    if (++tally.lines > LINES) {
-      tally.suppressed++
-      return
-    }
+    const suppressed = this.#admit(error.code)
+    if (suppressed === null) return
     this.#log.warn('a request failed', {
       code: error.code,
       why: error.message,
@@ -49,8 +38,42 @@ export class FailureLog {
       endpoint: x.endpoint?.address,
       attempts: x.attempts,
       requestId: x.requestId,
-      ...(tally.suppressed > 0 && { suppressed: tally.suppressed }),
+      ...(suppressed > 0 && { suppressed }),
     })
+  }
+
+  /** Note what a plugin threw or did wrong; a null `step` where it is not known which. */
+  plugin(x: Exchange, step: Step | null, error: unknown): void {
+    // Codes are upper-case throughout and names of plugins are not: neither stands in the other's place.
+    const suppressed = this.#admit(step === null ? 'plugin' : `plugin ${step.name}`)
+    if (suppressed === null) return
+    this.#log.error('a plugin failed', {
+      ...(step !== null && { plugin: step.name }),
+      route: x.route.name,
+      requestId: x.requestId,
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      ...(suppressed > 0 && { suppressed }),
+    })
+  }
+
+  /** How many lines of this kind were left out since the last one; null where one more must be. */
+  #admit(kind: string): number | null {
+    const now = this.#now()
+    let tally = this.#tallies.get(kind)
+    if (tally === undefined) {
+      tally = { since: now, lines: 0, suppressed: 0 }
+      this.#tallies.set(kind, tally)
+    }
+    if (now - tally.since >= WINDOW) {
+      tally.since = now
+      tally.lines = 0
+    }
+    if (++tally.lines > LINES) {
+      tally.suppressed++
+      return null
+    }
+    const { suppressed } = tally
     tally.suppressed = 0
+    return suppressed
   }
 }

@@ -33,7 +33,6 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   readonly #holder: SnapshotHolder
   /** What the listener does with %2F in a path. */
   keepEncodedSlash: boolean
-  readonly #log: Log
   readonly #failures: FailureLog
   /** Log what a plugin did; null where it is not known which. */
   readonly report: (x: Exchange, step: Step | null, error: unknown) => void
@@ -41,16 +40,8 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   constructor(holder: SnapshotHolder, keepEncodedSlash: boolean, log: Log) {
     this.#holder = holder
     this.keepEncodedSlash = keepEncodedSlash
-    this.#log = log
     this.#failures = new FailureLog(log)
-    this.report = (x, step, error) => {
-      this.#log.error('a plugin failed', {
-        ...(step !== null && { plugin: step.name }),
-        route: x.route.name,
-        requestId: x.requestId,
-        error: text(error),
-      })
-    }
+    this.report = (x, step, error) => this.#failures.plugin(x, step, error)
   }
 
   // 1. The engine has read a head. 2. The snapshot is read once and its route table asked.
@@ -353,8 +344,4 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     if (steps !== null) runFinish(steps, x, x.error, this.report)
     x.snapshot.leave()
   }
-}
-
-function text(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }

@@ -95,3 +95,31 @@ t.test('a storm of failures does not drown the log', async t => {
   failures.note(x, new GatewayError('SLUICE_UPSTREAM_CONNECT', 'refused'))
   t.match(lines.at(-1), { suppressed: 990 }, 'what was left out is counted')
 })
+
+t.test('nor does a plugin that fails at every request', async t => {
+  const failing = (name: string) =>
+    definePlugin({
+      name,
+      description: 'Fails.',
+      options: z.strictObject({}),
+      create: () => ({ onRequest: () => Promise.reject(new Error('broken')) }),
+    })
+  const route = (name: string) => ({ name, match: { path: `/${name}` }, respond: { status: 200 }, plugins: [name] })
+  const gateway = await startGateway(
+    t,
+    { routes: [route('first'), route('second')] },
+    { plugins: [failing('first'), failing('second')] },
+  )
+  const client = await gateway.connect()
+  const ask = async (name: string) => {
+    client.send(`GET /${name} HTTP/1.1\r\nHost: a\r\n\r\n`)
+    return (await client.response()).status
+  }
+  const told = (plugin: string) => gateway.log.filter(({ fields }) => fields['plugin'] === plugin)
+  const asked = 300
+  for (let i = 0; i < asked; i++) t.equal(await ask('first'), 500)
+  const lines = told('first').length
+  t.ok(lines >= 10 && lines < asked, `${lines} lines for ${asked} failures`)
+  t.equal(await ask('second'), 500)
+  t.match(told('second'), [{ level: 'error', message: 'a plugin failed' }], 'another plugin has its own')
+})
