@@ -9,7 +9,7 @@ interface ErrorKind {
   readonly source: ErrorSource
 }
 
-/** Every code that an answer of the gateway can carry; CONFIG.md and docs/errors.md list them. */
+/** Every code that an answer of the gateway can carry; docs/errors.md explains each. */
 export const ERRORS = {
   SLUICE_NO_ROUTE: { status: 404, title: 'No route matches this request', source: 'client' },
   SLUICE_METHOD_NOT_ALLOWED: { status: 405, title: 'This path does not take that method', source: 'client' },

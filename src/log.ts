@@ -1,4 +1,4 @@
-// The gateway's own log: one JSON line an event on standard error, through pino; the access log has its own writer.
+// The gateway's own log: one JSON line an event on standard error, through pino.
 import { pino } from 'pino'
 
 /** Levels in use. */

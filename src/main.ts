@@ -19,7 +19,7 @@ import type { RouteOptions } from './route/options.ts'
 import { RouteTableBuilder } from './route/table.ts'
 import { VERSION } from './version.ts'
 
-/** Exit codes (CONFIG.md, The command). */
+/** Exit codes (docs/operations.md, Start). */
 const EXIT = { done: 0, config: 1, usage: 2, listen: 3, crash: 4 } as const
 
 const DEFAULT_FILE = 'config/gateway.yaml'

@@ -1,4 +1,4 @@
-// The scalars of the configuration: durations, sizes, shares and addresses, each one schema, type and text at once.
+// The scalars of the configuration: durations, sizes, shares, names and header fields, each one schema, type and text at once.
 import { z } from 'zod'
 
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/

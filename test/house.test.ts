@@ -1,4 +1,4 @@
-// The house rules: reads the imports and the text of the sources, and holds the floors, the names and the laws that DESIGN.md states.
+// The house rules: reads the imports and the text of the sources, and holds the floors, the names and the laws of the code base.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import t, { type Test } from 'tap'

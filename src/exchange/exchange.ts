@@ -118,7 +118,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     return header(this.head.headers, name)
   }
 
-  /** Replace a request header before it goes upstream; its twins go too (PITFALLS 7). Throws on CR, LF and the like. */
+  /** Replace a request header before it goes upstream; its twins go too. Throws on CR, LF and the like. */
   setRequestHeader(name: string, value: string): void {
     const good = checked(name, value)
     this.removeRequestHeader(name)
@@ -130,7 +130,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     this.#push(this.head.headers, name, checked(name, value))
   }
 
-  /** Take a header out of the request, with its twins: names that differ in `_` and `-` alone (PITFALLS 7). */
+  /** Take a header out of the request, with its twins: names that differ in `_` and `-` alone. */
   removeRequestHeader(name: string): void {
     const { head } = this
     const headers = head.headers

@@ -49,7 +49,7 @@ export function addressKey(address: string): string {
 
 /**
  * Take out what an untrusted peer says of the way here, and from anybody the underscore twins of that: whoever reads `_`
- * as `-` must not find a second one (PITFALLS 7). Called before anything else looks at the head, so that no route and no
+ * as `-` must not find a second one. Called before anything else looks at the head, so that no route and no
  * plugin believes it either.
  */
 export function dropClaims(head: RequestHead, trusted: CidrSet | null): void {

@@ -36,7 +36,7 @@ export interface RequestHead {
   headers: HeaderList
   /** Length of the body; 0 when there is none. */
   bodyLength: BodyLength
-  /** True when some field name holds an underscore: its dashed twin must not be forged (PITFALLS 7). */
+  /** True when some field name holds an underscore: its dashed twin must not be forged. */
   hasUnderscore: boolean
   /** True when the client sent `TE: trailers`. */
   acceptsTrailers: boolean

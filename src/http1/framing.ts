@@ -155,8 +155,8 @@ const ESSENTIAL = [
   'if-unmodified-since',
 ] // prettier-ignore
 
-// End-to-end fields that Connection may not name to have them dropped (CONFIG.md, Forwarding): those that somebody
-// relies on to arrive. Names that nobody has registered or made known are the sender's own business.
+// End-to-end fields that Connection may not name to have them dropped: those that somebody relies on
+// to arrive. Names that nobody has registered or made known are the sender's own business.
 const END_TO_END = new Set([
   ...ESSENTIAL,
   ...KNOWN_NAMES,

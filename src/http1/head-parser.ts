@@ -83,7 +83,7 @@ export class HeadParser {
 
   /**
    * Parse a request head that begins at `bytes[at]`. Returns the offset after it, INCOMPLETE or INVALID.
-   * Sources: RFC 9112 2–5; what PITFALLS 1, 2, 5 and 6 ask for beyond it is refused.
+   * Sources: RFC 9112 2–5; refused is also what it lets a parser forgive, where another would read it differently.
    */
   request(bytes: Buffer, at: number, end: number, limits: HeadLimits): number {
     const start = this.#skipEmptyLine(bytes, at, end)

@@ -66,7 +66,7 @@ const isName = remembering(name => isToken(name) && !GATEWAY_FIELDS.has(name.toL
 const isMethod = remembering(isToken)
 
 /**
- * What is wrong with a header list that others than the parser wrote to, or null: the write-side check (PITFALLS 5).
+ * What is wrong with a header list that others than the parser wrote to, or null.
  * `proven` are names and values that are known to be good: what stands among them in this order is not looked at again.
  */
 export function headerListFault(

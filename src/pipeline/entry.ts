@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { compileCondition } from '../exchange/attribute.ts'
 import { whereSound } from '../units.ts'
 
-/** An attribute that a condition may name (CONFIG.md, Attributes): for editors; exchange/attribute.ts decides. */
+/** An attribute that a condition may name: for editors; exchange/attribute.ts decides. */
 const ATTRIBUTE = /^(?:client\.ip|route|host|path|method|consumer|(?:header|query|cookie|jwt)\..+)$/
 
 /** A `when`: all of its attributes must hold for the plugin to run. */

@@ -76,8 +76,8 @@ export function entriesOf<R>(match: MatchOptions, route: R, order: number, prefl
 }
 
 /**
- * The order in which entries are tried (CONFIG.md, "Which route wins"): below zero when `a` is before `b`. Entries
- * that no request can match both (other hosts, other literals) are in alphabetical order.
+ * The order in which entries are tried ("Which route wins" in docs/configuration.md): below zero when `a` is before `b`.
+ * Entries that no request can match both (other hosts, other literals) are in alphabetical order.
  */
 export function comparePrecedence(a: Entry<unknown>, b: Entry<unknown>): number {
   return (

@@ -140,8 +140,8 @@ function gather<R>(node: Node<R>, path: string, from: number, into: Candidates<R
 }
 
 /**
- * Finds the entry that wins for a request (CONFIG.md, "Which route wins") at a cost that does not grow with the number
- * of routes: a lookup per host pattern kind, one for the exact path, one per segment. Part of a snapshot.
+ * Finds the entry that wins for a request ("Which route wins" in docs/configuration.md) at a cost that does not grow with
+ * the number of routes: a lookup per host pattern kind, one for the exact path, one per segment. Part of a snapshot.
  */
 export class RouteTable<R> {
   readonly #hosts: Map<string, HostRoutes<R>>

@@ -39,7 +39,7 @@ import { fingerprint, type PluginSite, type RegistrySite, type StoreSite, sameUp
 import { type SharedState, SharedStates } from './shared-state.ts'
 import { Snapshot } from './snapshot.ts'
 
-/** Work done in one go before the event loop gets its turn, in milliseconds (PITFALLS 18). */
+/** Work done in one go before the event loop gets its turn, in milliseconds: a reload must not show in latencies. */
 const SLICE = 4
 
 /** What compiling needs beside the configuration. */

@@ -93,7 +93,7 @@ export class TestGateway {
     )
   }
 
-  /** Stop; reject where a gauge, connection or timer is left (PITFALLS 10). Further calls give the same promise. */
+  /** Stop; reject where a gauge, connection or timer is left. Further calls give the same promise. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing

@@ -141,7 +141,7 @@ export class UpstreamConnection {
 
   /**
    * A write failed. The upstream may have answered before it closed, a 413 say; but what it sent before it could know of
-   * this request is no answer to it (PITFALLS 8).
+   * this request is no answer to it.
    */
   #broken(plain: boolean): void {
     if (this.#used && !this.#sent) return
@@ -151,7 +151,7 @@ export class UpstreamConnection {
   /** `length` bytes of a borrowed buffer. */
   read(bytes: Buffer, length: number): void {
     const call = this.#call
-    // Bytes that nobody asked for: whatever they are, they answer no request of ours (PITFALLS 8).
+    // Bytes that nobody asked for: whatever they are, they answer no request of ours.
     if (call === null || this.#phase === Phase.Idle) {
       this.destroy()
       return

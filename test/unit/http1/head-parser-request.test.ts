@@ -1,4 +1,4 @@
-// Request heads: what is read out of them, and every rule of RFC 9112 2 to 6 (and PITFALLS 1, 2, 5, 6) with its refusal.
+// Request heads: what is read out of them, and every rule of RFC 9112 2 to 6 with its refusal.
 // Over 300 lines because most of it is a table of heads, a line each, and what comes of them.
 import t from 'tap'
 import type { ErrorCode } from '../../../src/errors.ts'
@@ -101,7 +101,7 @@ const accepted: [text: string, differs: Partial<typeof PLAIN>][] = [
     'GET / HTTP/1.1\r\nHost: h\r\n__proto__: 1\r\nConstructor: 2\r\n\r\n',
     { headers: ['__proto__', '1', 'constructor', '2'], hasUnderscore: true },
   ],
-  // Connection names fields to drop, but not those of the whole way (RFC 9110 7.6.1, PITFALLS 7).
+  // Connection names fields to drop, but not those of the whole way (RFC 9110 7.6.1).
   [
     'GET / HTTP/1.1\r\nX-A: 1\r\nHost: h\r\nX-B: 2\r\nConnection: x-A, Cookie, Host\r\nCookie: c\r\nx-a: 3\r\n\r\n',
     { headers: ['x-b', '2', 'cookie', 'c'] },

@@ -117,7 +117,7 @@ function play(
 
 const FILE = join(ROOT, '../shared/corpora/routing/gateway-api.json')
 
-/** Our `*.` is exactly one label more; the Gateway API's is one or more. CONFIG.md is the law here. */
+/** Our `*.` is exactly one label more; the Gateway API's is one or more. docs/configuration.md says so. */
 const OTHER_LAW = new Set(['foo.bar.anotherwildcard.io'])
 
 if (!existsSync(FILE)) {

@@ -1,4 +1,4 @@
-// Which route wins: each rule of CONFIG.md by example, then the whole table against a naive matcher.
+// Which route wins: each rule of docs/configuration.md by example, then the whole table against a naive matcher.
 // Over 300 lines because the naive matcher, and the table of examples it is held to, belong together.
 import fc from 'fast-check'
 import t from 'tap'
@@ -395,7 +395,7 @@ t.test('an index over field values decides as asking one by one', async t => {
   t.ok(indexed > 1_000, `${indexed} requests were told apart by a value`)
 })
 
-/** The order of CONFIG.md written down as a text per candidate; the least wins. */
+/** The order of docs/configuration.md written down as a text per candidate; the least wins. */
 function naiveWinner(matches: readonly MatchOptions[], head: RequestHead): number | null {
   let best: { key: string; order: number } | null = null
   matches.forEach((match, order) => {
