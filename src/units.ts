@@ -10,13 +10,13 @@ const SHARE = /^(\d+(?:\.\d+)?)%$/
 const LONGEST = 24 * 24 * 3_600_000
 
 /** Milliseconds of a duration such as `250ms`, `5s`, `1m`, `24h`; NaN when it is none. */
-export function parseDuration(text: string): number {
+function parseDuration(text: string): number {
   const found = DURATION.exec(text)
   return found === null ? Number.NaN : Math.round(Number(found[1]) * DURATION_UNITS[found[2]!]!)
 }
 
 /** Bytes of a size such as `64KiB`, `1MiB`; NaN when it is none. */
-export function parseSize(text: string): number {
+function parseSize(text: string): number {
   const found = SIZE.exec(text)
   return found === null ? Number.NaN : Number(found[1]) * SIZE_UNITS[found[2]!]!
 }

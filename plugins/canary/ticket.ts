@@ -10,7 +10,7 @@ export interface TicketOptions {
 }
 
 /** A number as it stands in the cookie; -1 for all else: the client may send anything. */
-export function parseTicket(text: string): number {
+function parseTicket(text: string): number {
   if (text.length === 0 || text.length > 4 || (text.length > 1 && text.charCodeAt(0) === 0x30)) return -1
   let ticket = 0
   for (let i = 0; i < text.length; i++) {

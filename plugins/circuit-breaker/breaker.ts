@@ -7,7 +7,7 @@ export type BreakerState = 'closed' | 'open' | 'half-open' | 'ramp-up'
 /** Longest time for which a breaker stays open, in milliseconds; also the longest that one probe may take. */
 export const LONGEST = 300_000
 /** How far `openFor` is spread to both sides, so that many gateways do not probe at once. */
-export const JITTER = 0.2
+const JITTER = 0.2
 
 /** What a breaker goes by. Times in milliseconds, rates between 0 and 1. */
 export interface BreakerRules {

@@ -2,7 +2,7 @@
 import { isJsonObject, type JsonObject, parseObject } from './json-object.ts'
 
 /** Longest token, in characters. */
-export const MAX_TOKEN = 8192
+const MAX_TOKEN = 8192
 
 /** A token whose form is good. Nothing in it is verified. */
 export interface CompactToken {

@@ -4,7 +4,7 @@ import { open, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 
 /** Largest configuration file, in bytes. */
-export const MAX_BYTES = 10 * 1024 * 1024
+const MAX_BYTES = 10 * 1024 * 1024
 
 /** Why a file cannot be read; becomes a fault. */
 export class SourceError extends Error {

@@ -259,7 +259,7 @@ export function digestOf(content: string | Uint8Array): string {
 }
 
 /** Parse JSON from a registry. Throws AnswerError. */
-export function parseJson(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {

@@ -2,14 +2,14 @@
 import { waitAtMost } from './abortable.ts'
 
 /** Longest pause after failures, in milliseconds. */
-export const LONGEST_BACKOFF = 30_000
+const LONGEST_BACKOFF = 30_000
 const FIRST_BACKOFF = 500
 /** Between two answers of a registry that waits for changes: what changes meanwhile comes as one. */
 export const GAP = 50
 /** A registry that was to wait and answers sooner, with nothing new, does not wait: it is asked after the interval. */
 export const LEAST_WAIT = 1_000
 /** DNS names may say 0; no registry is asked more often for the sake of a TTL. */
-export const LEAST_TTL = 5_000
+const LEAST_TTL = 5_000
 const JITTER = 0.1
 
 /** Time as the poller sees it; tests have one of their own. */

@@ -118,12 +118,6 @@ export function removeHeader(list: HeaderList, name: string): void {
   if (kept !== list.length) list.length = kept
 }
 
-/** Replace every field of that name by one. `name` is lower-case, `value` free of CR, LF and NUL. */
-export function setHeader(list: HeaderList, name: string, value: string): void {
-  removeHeader(list, name)
-  list.push(name, value)
-}
-
 /** The method that a CORS preflight (Fetch 3.2.2) asks leave for; undefined for every other request. */
 export function preflightMethod({ method, headers }: RequestHead): string | undefined {
   if (method !== 'OPTIONS' || header(headers, 'origin') === undefined) return undefined

@@ -7,7 +7,7 @@ import { absentKeys, duration, label, size } from '../units.ts'
 import type { Door } from './handover.ts'
 
 /** The engines by name; listener/engines.ts makes them. */
-export const ENGINE_NAMES = ['native', 'uws'] as const
+const ENGINE_NAMES = ['native', 'uws'] as const
 
 /** What can be listened on: an address of this machine, or a name that comes to one. */
 export function listenHost() {

@@ -61,7 +61,7 @@ export interface LoadedUws {
 }
 
 /** Where to get it: the official package is not on the npm registry, this is the one recent repack that is. */
-export const INSTALL = 'npm install uWebSockets.js@npm:@btc-vision/uwebsockets.js@20.57.0'
+const INSTALL = 'npm install uWebSockets.js@npm:@btc-vision/uwebsockets.js@20.57.0'
 
 const NAME = 'uWebSockets.js'
 const HEAD_VARIABLE = 'UWS_HTTP_MAX_HEADERS_SIZE'

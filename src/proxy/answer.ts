@@ -15,7 +15,7 @@ export function replyHead(reply: Reply): ResponseHead {
 }
 
 /** A reply's body as bytes. */
-export function replyBody(reply: Reply): Uint8Array | null {
+function replyBody(reply: Reply): Uint8Array | null {
   return typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body
 }
 

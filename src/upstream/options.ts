@@ -6,7 +6,7 @@ import { duration, whereSound } from '../units.ts'
 import { healthOptions } from './health/options.ts'
 
 /** The balancers by name; upstream/balance holds one file for each. */
-export const BALANCER_NAMES = ['round-robin', 'least-request', 'peak-ewma', 'ring-hash', 'random'] as const
+const BALANCER_NAMES = ['round-robin', 'least-request', 'peak-ewma', 'ring-hash', 'random'] as const
 
 const BALANCE_FAULT = `${BALANCER_NAMES.join(', ')} or a module such as ./sticky.ts is due`
 
@@ -31,7 +31,7 @@ const weight = z
   .describe('Share of the requests beside the others; 0 sends none.')
 
 /** One entry under `endpoints:`, either form made into one. */
-export const endpointOptions = z
+const endpointOptions = z
   .union([
     address,
     z.strictObject({
@@ -163,9 +163,6 @@ export const upstreamOptions = z
 
 /** Checked options of one upstream: durations in milliseconds, addresses taken apart. Plain data. */
 export type UpstreamOptions = z.output<typeof upstreamOptions>
-
-/** Checked options of one endpoint. */
-export type EndpointOptions = z.output<typeof endpointOptions>
 
 /** A name under `upstreams:`, safe in logs, metric labels and the admin pages. */
 export const upstreamName = z
