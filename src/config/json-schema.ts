@@ -1,4 +1,5 @@
 // The JSON Schema of the YAML file, for editors: the outline and the options of every bundled plugin in one document.
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { condition, off, pluginEntry } from '../pipeline/entry.ts'
 import type { PluginDefinition } from '../pipeline/plugin.ts'
@@ -13,9 +14,9 @@ const SETTINGS = {
   override: ({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: z.core.JSONSchema.BaseSchema }) => {
     if ((zodSchema as unknown) === pluginEntry) jsonSchema.$ref = '#/definitions/plugin'
     const { def } = zodSchema._zod
-    // A default stands behind the transformation, in milliseconds; an editor should offer it as one writes it.
+    // A default stands behind the transformation, such as in milliseconds; an editor should offer it as one writes it.
     if (def.type === 'default' && jsonSchema.default === undefined) {
-      const written = withUnit(def.defaultValue, JSON.stringify(jsonSchema))
+      const written = withUnit(def.defaultValue, JSON.stringify(jsonSchema)) ?? unchanged(zodSchema, def.defaultValue)
       if (written !== undefined) jsonSchema.default = written
     }
   },
@@ -116,6 +117,12 @@ function withUnit(value: unknown, schema: string): string | undefined {
       ['B', 1],
     ])
   return schema.includes(')%$') ? `${value * 100}%` : undefined
+}
+
+/** A default that the transformation leaves as it is, such as a lower-case name; undefined for any other. */
+function unchanged(schema: z.core.$ZodType, value: unknown): unknown {
+  const read = z.safeParse(schema, value)
+  return read.success && isDeepStrictEqual(read.data, value) ? value : undefined
 }
 
 function inUnits(value: number, units: readonly (readonly [string, number])[]): string {

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import plugins from '../../../plugins/bundled.ts'
 import { jsonSchema, jsonSchemaText } from '../../../src/config/json-schema.ts'
 import { definePlugin, type PluginDefinition } from '../../../src/pipeline/plugin.ts'
+import { fieldName } from '../../../src/units.ts'
 import { ROOT } from '../../support/root.ts'
 
 type Json = Record<string, unknown>
@@ -93,6 +94,15 @@ t.test('defaults stand as one writes them, and keys with one are not required', 
   t.equal(route.retry!.properties!.budget!.default, '20%')
   t.same((properties.listeners!.items as Json).required, ['name', 'port'])
   t.same((jsonSchema([]) as Json).required, ['listeners'])
+  const names = z.strictObject({
+    one: fieldName().default('x-one').describe('One.'),
+    more: z.array(fieldName()).default(['a', 'b']).describe('More.'),
+  })
+  const { definitions } = jsonSchema([{ ...sample, options: names } as PluginDefinition]) as Record<string, Json>
+  t.match((definitions!['plugin.sample'] as Json).properties, {
+    one: { default: 'x-one' },
+    more: { default: ['a', 'b'] },
+  })
 })
 
 t.test('every reference leads somewhere', async t => {
