@@ -33,6 +33,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   units: 1,
   'value-at': 1,
   hash: 1,
+  nearest: 1,
   version: 1,
 }
 

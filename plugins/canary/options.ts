@@ -7,10 +7,12 @@ import {
   duration,
   fieldName,
   GATEWAY_FIELDS,
+  hint,
   isFieldValue,
   isToken,
   PluginOptionsError,
   type PluginSurroundings,
+  quote,
   z,
 } from '../../src/plugin-api.ts'
 import { BUCKETS, bucketCounts } from './split.ts'
@@ -90,7 +92,8 @@ export function check(given: Options, { upstreams }: PluginSurroundings): void {
   const { rules, split, label } = given
   if (rules.length + split.length === 0) throw new PluginOptionsError('rules or a split are due')
   const known = (name: string, path: (string | number)[]) => {
-    if (!upstreams.has(name)) throw new PluginOptionsError(`there is no upstream "${name}"`, path)
+    if (!upstreams.has(name))
+      throw new PluginOptionsError(`there is no upstream ${quote(name)}${hint(name, [...upstreams])}`, path)
     // It becomes the label's value.
     if (label !== undefined && !isFieldValue(name))
       throw new PluginOptionsError(`the name "${name}" cannot stand in a header`, path)

@@ -4,7 +4,9 @@ import {
   fieldMap,
   fieldValue,
   GATEWAY_FIELDS,
+  hint,
   PluginOptionsError,
+  quote,
   share,
   size,
   z,
@@ -104,7 +106,10 @@ export function check(given: Options, { upstreams }: { readonly upstreams: Reado
     throw new PluginOptionsError(`can never be reached with ${given.calls} calls`, ['minimumCalls'])
   const upstream = given.fallback?.upstream
   if (upstream !== undefined && !upstreams.has(upstream))
-    throw new PluginOptionsError(`there is no upstream "${upstream}"`, ['fallback', 'upstream'])
+    throw new PluginOptionsError(`there is no upstream ${quote(upstream)}${hint(upstream, [...upstreams])}`, [
+      'fallback',
+      'upstream',
+    ])
 }
 
 /** What the breaker goes by. */

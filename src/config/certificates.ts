@@ -9,8 +9,9 @@ import {
   IN_TLS,
   pathsAt,
 } from '../http/certificates.ts'
+import { quote } from '../nearest.ts'
 import type { Problem } from './explain.ts'
-import { type Path, quote } from './fault.ts'
+import type { Path } from './fault.ts'
 import { isRecord } from './tree.ts'
 
 /** Of upstreams and registries: a connection without what they name would be less than was asked for. */

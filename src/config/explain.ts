@@ -1,8 +1,9 @@
 // From what a schema finds wrong to one plain sentence for each wrong value, with the place it belongs to.
 import { z } from 'zod'
+import { hint, nearest, quote } from '../nearest.ts'
 import { absentKeys } from '../units.ts'
 import { valueAt } from '../value-at.ts'
-import { FAULTY, type FaultCode, hint, nearest, type Path, quote } from './fault.ts'
+import { FAULTY, type FaultCode, type Path } from './fault.ts'
 import { definitions, knownKeys, schemasAt } from './schema-path.ts'
 
 /** A fault before its line is known. */

@@ -1,4 +1,4 @@
-// What a faulty configuration is told: one fault, its place, its line of text, and the nearest name for a typo.
+// What a faulty configuration is told: one fault, its place and its line of text.
 
 /** Every code that a fault can carry; docs/configuration.md lists them. */
 export type FaultCode =
@@ -68,52 +68,4 @@ export function sortFaults(faults: readonly Fault[]): Fault[] {
       before.message !== fault.message
     )
   })
-}
-
-/** The known name within two edits of `name` (a swap of neighbours is one), or undefined. */
-export function nearest(name: string, known: Iterable<string>): string | undefined {
-  let best: string | undefined
-  let least = Math.min(2, Math.ceil(name.length / 2)) + 1
-  for (const candidate of known) {
-    if (Math.abs(candidate.length - name.length) >= least) continue
-    const edits = distance(name.toLowerCase(), candidate.toLowerCase())
-    if (edits < least) {
-      best = candidate
-      least = edits
-    }
-  }
-  return best
-}
-
-/** `; did you mean "x"?` or, where nothing is near, the known names if they are few. */
-export function hint(name: string, known: readonly string[]): string {
-  const near = nearest(name, known)
-  if (near !== undefined) return `; did you mean "${near}"?`
-  if (known.length === 0) return ''
-  const shown = known.slice(0, 20).join(', ')
-  return `; known: ${shown}${known.length > 20 ? `, and ${known.length - 20} more` : ''}`
-}
-
-/** A name as faults quote it: bounded, control characters escaped. */
-export function quote(name: string): string {
-  return JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}…` : name)
-}
-
-// Optimal string alignment distance over three rows; names are short, long ones are cut.
-function distance(a: string, b: string): number {
-  if (a.length > 40 || b.length > 40) return a === b ? 0 : 99
-  let before: number[] = []
-  let above = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const cost = a[i - 1] === b[j - 1] ? 0 : 1
-      let least = Math.min(above[j]! + 1, row[j - 1]! + 1, above[j - 1]! + cost)
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, before[j - 2]! + 1)
-      row.push(least)
-    }
-    before = above
-    above = row
-  }
-  return above[b.length]!
 }

@@ -1,8 +1,9 @@
 // The addresses that a file listens on: two that cannot be open beside each other are a fault.
 import { hostPort } from '../http/address.ts'
 import { addressBytes } from '../http/cidr.ts'
+import { quote } from '../nearest.ts'
 import type { Problem } from './explain.ts'
-import { type Path, quote } from './fault.ts'
+import type { Path } from './fault.ts'
 import { isRecord, type Tree } from './tree.ts'
 
 /** The defaults of listener/listener.ts and config/document.ts: what is read here is the file as it was written. */

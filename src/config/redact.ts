@@ -1,6 +1,8 @@
 // What the admin pages and faults may show of the configuration: as it was written, without its secrets.
+
+import { quote } from '../nearest.ts'
 import { valueAt } from '../value-at.ts'
-import { type Path, quote } from './fault.ts'
+import type { Path } from './fault.ts'
 import type { Substitution } from './tree.ts'
 
 /** What stands in a secret's place. */

@@ -13,8 +13,9 @@ import {
   Parser,
   Scalar,
 } from 'yaml'
+import { quote } from '../nearest.ts'
 import { resolveCore, substitute } from './environment.ts'
-import { FAULTY, type Fault, type FaultCode, formatPath, type Path, quote } from './fault.ts'
+import { FAULTY, type Fault, type FaultCode, formatPath, type Path } from './fault.ts'
 import { locate, Places, start } from './places.ts'
 
 /** Collections within collections. */

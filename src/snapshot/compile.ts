@@ -3,7 +3,6 @@
 import { dirname, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { Config } from '../config/document.ts'
-import { hint } from '../config/fault.ts'
 import { Registry } from '../discovery/discovery.ts'
 import { certificatePlaces } from '../discovery/options.ts'
 import type { Poller } from '../discovery/poller.ts'
@@ -14,6 +13,7 @@ import { CertificateError } from '../http/certificates.ts'
 import { CidrSet } from '../http/cidr.ts'
 import type { Log } from '../log.ts'
 import { pluginCounter } from '../metrics.ts'
+import { hint, quote } from '../nearest.ts'
 import type { Catalog } from '../pipeline/catalog.ts'
 import type { PluginEntry } from '../pipeline/entry.ts'
 import { Plan, type PlanMember } from '../pipeline/plan.ts'
@@ -357,7 +357,8 @@ class Compiler {
         upstreams: this.#upstreamNames,
         store: wanted => {
           const found = available.get(wanted)
-          if (found === undefined) throw new PluginOptionsError(`there is no store ${JSON.stringify(wanted)}`)
+          if (found === undefined)
+            throw new PluginOptionsError(`there is no store ${quote(wanted)}${hint(wanted, [...available.keys()])}`)
           stores.push(found.store)
           return found.store
         },

@@ -340,7 +340,10 @@ t.test('faults', async t => {
   const one = { to: 'v1', weight: 1 }
   const cases: [Options, RegExp][] = [
     [{}, /canary: .*rules or a split/],
-    [{ split: [one, { to: 'v9', weight: 1 }] }, /canary\.split\[1\]\.to: there is no upstream "v9"/],
+    [
+      { split: [one, { to: 'v9', weight: 1 }] },
+      /canary\.split\[1\]\.to: there is no upstream "v9"; did you mean "v1"\?/,
+    ],
     [
       { rules: [{ when: { 'client.ip': '10.0.0/8' }, to: 'v1' }] },
       /yaml:\d+:\d+ .*canary\.rules\[0\]\.when\["client\.ip"\]: an address, a network/,

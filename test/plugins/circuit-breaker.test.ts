@@ -394,7 +394,10 @@ t.test('faults at load, each with its place', async t => {
     )
     return /:\d+:\d+ routes\[0\]\.plugins\[0\]\.circuit-breaker\.?(.*) \(SLUICE_CONFIG_\w+\)$/.exec(error)?.[1] ?? error
   }
-  t.equal(await fault({ fallback: { upstream: 'nowhere' } }), 'fallback.upstream: there is no upstream "nowhere"')
+  t.equal(
+    await fault({ fallback: { upstream: 'nowhere' } }),
+    'fallback.upstream: there is no upstream "nowhere"; known: up',
+  )
   t.equal(
     await fault({ calls: 10, window: '1s' }),
     'calls: there is a window already; the rates are those of one or the other',

@@ -235,7 +235,7 @@ t.test('faults of options', async t => {
     ],
     [
       { limit: 1, store: 'shard' },
-      /store: there is no store "shard"; there is "memory", "shared" \(SLUICE_CONFIG_PLUGIN\)/,
+      /store: there is no store "shard"; did you mean "shared"\? \(SLUICE_CONFIG_PLUGIN\)/,
     ],
     [{ limit: 1, mode: 'lease' }, /mode: a lease is taken from a shared store/],
     [{ limit: 1, mode: 'lease', store: 'shared', lease: '20%' }, /lease: must be between 1% and 5%/],
