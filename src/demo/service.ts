@@ -1,4 +1,5 @@
 // A sample service to put behind the gateway: it says who it is and what it was asked; also a program of its own.
+import { existsSync, realpathSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { parseArgs } from 'node:util'
 
@@ -68,4 +69,6 @@ async function run(): Promise<void> {
   })
 }
 
-if (import.meta.url === new URL(`file://${process.argv[1]}`).href) await run()
+// By its real path: a folder may be a link, or have a name that a URL writes otherwise.
+const program = process.argv[1] ?? ''
+if (existsSync(program) && realpathSync(program) === import.meta.filename) await run()

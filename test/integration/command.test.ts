@@ -1,8 +1,8 @@
 // The sluice command: what each word prints, where, and with which exit code.
 
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readFileSync, symlinkSync } from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -309,6 +309,20 @@ t.test('demo: from a folder without a file it runs the one that comes with it', 
   t.match((await run(t, ['demo'], {}, own)).err, /^config\/gateway\.yaml:1:1 /, 'that of the folder comes first')
   const named = await run(t, ['demo'], { SLUICE_CONFIG: 'none.yaml' }, own)
   t.match(named.err, /^none\.yaml:1:1 /)
+})
+
+t.test('a sample service runs by itself, from whatever folder', async t => {
+  const link = join(t.testdir({ 'odd #100% name': {} }), 'odd #100% name/dist')
+  symlinkSync(join(ROOT, 'dist'), link)
+  const service = spawn(process.execPath, [join(link, 'src/demo/service.js')], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => service.kill())
+  // It says so, or ends.
+  const [line] = await within(
+    START,
+    Promise.race([once(service.stdout, 'data'), once(service, 'exit')]),
+    () => 'no line',
+  )
+  t.match(String(line), /^orders v1 on http:\/\/127\.0\.0\.1:\d+\n$/)
 })
 
 t.test('demo: a port in use', async t => {
