@@ -31,7 +31,9 @@ export interface GatewayOptions {
   /** What user plugins get for an import of that name, and the URLs of those modules for the checking thread. */
   readonly modules?: Readonly<Record<string, unknown>>
   readonly moduleUrls?: Readonly<Record<string, string>>
+  /** Variables that the file may name; those of the process by default. */
   readonly env?: Readonly<Record<string, string | undefined>>
+  /** JSON lines on standard error by default. */
   readonly log?: Log
   /** Reload when the file changes; true by default. */
   readonly watch?: boolean
@@ -116,6 +118,7 @@ export class Gateway {
     return this.#shown
   }
 
+  /** Those that are open, with their real ports; empty before `start`. A reload may change them. */
   get listeners(): readonly Listener[] {
     return this.#listeners.map(open => open.listener)
   }
@@ -130,6 +133,7 @@ export class Gateway {
     return this.#admin?.host ?? ''
   }
 
+  /** Null until the first reload is over. */
   get lastReload(): ReloadState | null {
     return this.#lastReload
   }

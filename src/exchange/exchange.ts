@@ -30,9 +30,12 @@ export interface ExchangeRoute {
 
 /** See the head of this file. Every field is set here once, so that all exchanges share one shape. */
 export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
+  /** The request's head: what request plugins write to it goes upstream. */
   readonly head: RequestHead
+  /** The client's side. The proxy's to write to, and no plugin's. */
   readonly down: Downstream
   readonly route: R
+  /** The configuration that it began under, whatever a reload brings meanwhile. */
   readonly world: ExchangeWorld
   /** Place of the path pattern that matched, among the route's. */
   readonly patternIndex: number
@@ -59,6 +62,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   /** Request plugins whose turn has come: only these see the answer. Bits of those that `when` left out. */
   reached = 0
   skipped = 0
+  /** It is over: nothing that comes later counts. */
   finished = false
   /**
    * Names and values that are known to be well-formed, where plugins may write to the header lists: what was parsed of
