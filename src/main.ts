@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The sluice command: start, check, routes, schema and demo; signals and exit codes.
+import './node-version.ts'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'

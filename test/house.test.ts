@@ -35,6 +35,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   hash: 1,
   nearest: 1,
   version: 1,
+  'node-version': 1,
 }
 
 /** Packages that only these files may name: all else goes through them. */

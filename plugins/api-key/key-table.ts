@@ -1,5 +1,5 @@
 // Hashes of API keys and whose they are: read from the YAML or a file, asked with a key that a client presents.
-import { hash, timingSafeEqual } from 'node:crypto'
+import crypto, { timingSafeEqual } from 'node:crypto'
 
 /** A hashed key as it is written. */
 export const HASHED = /^sha256:[0-9a-f]{64}$/i
@@ -46,7 +46,7 @@ export class KeyTable {
    * comparison that decides is in constant time all the same.
    */
   consumer(key: Buffer): string | null {
-    const hex = hash('sha256', key, 'hex')
+    const hex = crypto.hash('sha256', key, 'hex')
     const owner = this.#owners.get(hex)
     if (owner === undefined) return null
     return timingSafeEqual(owner.digest, Buffer.from(hex, 'hex')) ? owner.consumer : null

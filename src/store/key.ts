@@ -1,5 +1,6 @@
 // A client's key as it is remembered: short, and in memory of its own.
-import { hash } from 'node:crypto'
+// Not `hash` by name: a Node.js without it must come as far as node-version.ts.
+import crypto from 'node:crypto'
 
 /** Longest key that is remembered as it is, in characters: a client may send kilobytes, and a million of them. */
 const LONGEST = 128
@@ -11,7 +12,7 @@ const HASHED_CODE = 0x23
 
 /** The key itself, or a hash of a long one. One that begins as a hash does is hashed too: nobody can send another's. */
 export function shortKey(key: string): string {
-  return key.length > LONGEST || key.charCodeAt(0) === HASHED_CODE ? HASHED + hash('sha1', key) : key
+  return key.length > LONGEST || key.charCodeAt(0) === HASHED_CODE ? HASHED + crypto.hash('sha1', key) : key
 }
 
 const scratch = Buffer.allocUnsafe(2 * LONGEST)

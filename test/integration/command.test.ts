@@ -220,6 +220,23 @@ function ask(url: URL, method: string, headers: Record<string, string>): Promise
   })
 }
 
+t.test('a Node.js that is too old is told so', async t => {
+  const asOf = (node: string) => {
+    const old = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${node}' } })`
+    const args = ['--import', `data:text/javascript,${encodeURIComponent(old)}`, MAIN, '--version']
+    return promisify(execFile)(process.execPath, args).then(
+      ({ stdout }) => ({ code: 0, text: stdout }),
+      ({ code, stderr }: { code: number; stderr: string }) => ({ code, text: stderr }),
+    )
+  }
+  for (const node of ['16.20.2', '18.20.8', '20.9.0', '20.18.0'])
+    t.same(await asOf(node), {
+      code: 2,
+      text: `sluice: needs Node.js 20.18.1 or later, and this is ${node}; install a newer one\n`,
+    })
+  for (const node of ['20.18.1', '20.20.2', '22.0.0', '24.1.0']) t.match(await asOf(node), { code: 0 }, node)
+})
+
 t.test('demo: each line that it prints does what it says', async t => {
   const process = sluice(t, ['demo'], { PORT: '0', ADMIN_PORT: '0' })
   await process.printed('Ctrl-C ends it.')
