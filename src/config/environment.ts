@@ -1,7 +1,10 @@
 // `${NAME}` and `${NAME:-default}` in a scalar: replaced after parsing, so that a value can never change the structure.
 
-/** Attributes that plugins read from `${…}` themselves; anything with a dot is one too. */
-const ATTRIBUTES = new Set(['route', 'host', 'path', 'method', 'consumer'])
+/**
+ * Attributes that plugins read from `${…}` themselves: exchange/attribute.ts knows whether there is one of that name. Not
+ * whatever else has a dot: `${env.SECRET}`, as others write it, would itself be the secret.
+ */
+const ATTRIBUTE = /^(?:route|host|path|method|consumer|(?:client|header|query|cookie|jwt)\..*)$/
 const REFERENCE = /\$\$\{|\$\{([^}]*)(\}?)/g
 const NAME = /^([A-Za-z_][A-Za-z0-9_]*)(?::-([\s\S]*))?$/
 
@@ -31,11 +34,12 @@ export function substitute(text: string, env: Readonly<Record<string, string | u
       faults.push('variables cannot stand inside one another; a default is plain text')
       return whole
     }
-    if (ATTRIBUTES.has(inner) || (inner.includes('.') && !inner.includes(':-'))) return whole
+    if (ATTRIBUTE.test(inner) && !inner.includes(':-')) return whole
     const found = NAME.exec(inner)
     if (found === null) {
+      const lack = inner.includes('.') ? 'no variable and no attribute of a request' : 'no variable'
       faults.push(
-        `${JSON.stringify(whole)} names no variable: letters, digits and _ are due; write \`$\${\` for a literal one`,
+        `${JSON.stringify(whole)} names ${lack}: letters, digits and _ are due; write \`$\${\` for a literal one`,
       )
       return whole
     }

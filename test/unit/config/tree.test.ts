@@ -119,6 +119,8 @@ t.test('variables of the environment', async t => {
     'g.yaml:1:4 a: "${1X}" names no variable: letters, digits and _ are due; write `$${` for a literal one (SLUICE_CONFIG_ENV)',
     'g.yaml:2:4 b: a `${` is not closed; write `$${` for a literal one (SLUICE_CONFIG_ENV)',
   ])
+  for (const foreign of ['${env.NAME}', 'x-${secrets.NAME}', '${.}', '${routes.a}', '${header-x.y}'])
+    t.match(faultsOf(`a: "${foreign}"\n`), [/names no variable and no attribute of a request: /], foreign)
   for (const nested of ['${A:-${B:-x}}', '${A:-x${NAME}y}', '${${NAME}}', '${header.${NAME}}']) {
     t.same(faultsOf(`a: "${nested}"\n`), [
       'g.yaml:1:4 a: variables cannot stand inside one another; a default is plain text (SLUICE_CONFIG_ENV)',
