@@ -15,11 +15,16 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
   return best
 }
 
+/** `; did you mean "x"?` for a text that is near to one of these; `''` for anything else. */
+export function meant(given: unknown, known: readonly string[]): string {
+  const near = typeof given === 'string' ? nearest(given, known) : undefined
+  return near === undefined ? '' : `; did you mean "${near}"?`
+}
+
 /** `; did you mean "x"?` or, where nothing is near, the known names if they are few. */
 export function hint(name: string, known: readonly string[]): string {
-  const near = nearest(name, known)
-  if (near !== undefined) return `; did you mean "${near}"?`
-  if (known.length === 0) return ''
+  const near = meant(name, known)
+  if (near !== '' || known.length === 0) return near
   const shown = known.slice(0, 20).join(', ')
   return `; known: ${shown}${known.length > 20 ? `, and ${known.length - 20} more` : ''}`
 }

@@ -1,6 +1,6 @@
 // From what a schema finds wrong to one plain sentence for each wrong value, with the place it belongs to.
 import { z } from 'zod'
-import { hint, nearest, quote } from '../nearest.ts'
+import { hint, meant, nearest, quote } from '../nearest.ts'
 import { absentKeys } from '../units.ts'
 import { valueAt } from '../value-at.ts'
 import { FAULTY, type FaultCode, type Path } from './fault.ts'
@@ -233,8 +233,7 @@ function advice(issue: z.core.$ZodIssueInvalidValue, value: unknown): string {
   const alike = issue.values.find(known => String(known) === String(value))
   if (alike !== undefined)
     return typeof alike === 'string' ? '; put it in quotes' : `; write ${String(alike)} without quotes`
-  const near = typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined
-  return near === undefined ? '' : `; did you mean "${near}"?`
+  return meant(value, issue.values.map(String))
 }
 
 function amount(origin: string, bound: string, count: number | bigint): string {

@@ -1,6 +1,7 @@
 // The options of a registry under `discovery:`: those of its kind, and those that every kind has.
 import { z } from 'zod'
 import type { CertificatePlaces } from '../http/certificates.ts'
+import { meant } from '../nearest.ts'
 import { duration } from '../units.ts'
 import { asMap } from './ask.ts'
 import { MAX_ENTRIES } from './provider.ts'
@@ -36,13 +37,18 @@ export type DiscoveryOptions = Common & { readonly kind: string } & Readonly<Rec
 const kinds = providers.map(({ kind, options }) =>
   options.safeExtend({ kind: z.literal(kind).describe('The kind of registry.'), ...common }),
 )
-const names = providers.map(({ kind }) => kind).join(', ')
+const names = providers.map(({ kind }) => kind)
 
 /** One entry under `discovery:`. */
 export const discoveryOptions = z.discriminatedUnion(
   'kind',
   kinds as unknown as [z.core.$ZodTypeDiscriminable, ...z.core.$ZodTypeDiscriminable[]],
-  { error: issue => (issue.code === 'invalid_union' ? `the kind of a registry is one of ${names}` : undefined) },
+  {
+    error: ({ code, input }) =>
+      code === 'invalid_union'
+        ? `the kind of a registry is one of ${names.join(', ')}${meant(asMap(input)['kind'], names)}`
+        : undefined,
+  },
 ) as unknown as z.ZodType<DiscoveryOptions>
 
 /** Where the options of one registry name certificate files: checked options, or what stands in the file. */

@@ -2,13 +2,15 @@
 import { z } from 'zod'
 import { type EndpointAddress, parseEndpoint } from '../http/address.ts'
 import { isHost } from '../http1/framing.ts'
+import { meant } from '../nearest.ts'
 import { duration, whereSound } from '../units.ts'
 import { healthOptions } from './health/options.ts'
 
 /** The balancers by name; upstream/balance holds one file for each. */
 const BALANCER_NAMES = ['round-robin', 'least-request', 'peak-ewma', 'ring-hash', 'random'] as const
 
-const BALANCE_FAULT = `${BALANCER_NAMES.join(', ')} or a module such as ./sticky.ts is due`
+const balanceFault = ({ input }: { readonly input?: unknown }) =>
+  `${BALANCER_NAMES.join(', ')} or a module such as ./sticky.ts is due${meant(input, BALANCER_NAMES)}`
 
 /** True for a balancer that is a module beside the YAML file. */
 export function isUserBalancer(name: string): boolean {
@@ -116,7 +118,7 @@ export const upstreamOptions = z
     scheme: z.enum(['http', 'https']).default('http').describe('How to talk to the endpoints.'),
     tls: tls.optional().describe('How to trust the endpoints; for scheme https.'),
     balance: z
-      .union([z.enum(BALANCER_NAMES), z.string().regex(/^\.\/./, { error: BALANCE_FAULT })], { error: BALANCE_FAULT })
+      .union([z.enum(BALANCER_NAMES), z.string().regex(/^\.\/./, { error: balanceFault })], { error: balanceFault })
       .default('round-robin')
       .describe(
         'How an endpoint is picked: round-robin (smooth, weighted), least-request (two choices), peak-ewma (latency), ring-hash (by `hashOn`), random (weighted), or a module beside the YAML file.',

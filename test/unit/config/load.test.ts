@@ -74,7 +74,7 @@ t.test('one wrong value is one fault, at its place', async t => {
     [
       'discovery: { c: { kind: counsel } }\n',
       [
-        `3:25 discovery.c.kind: the kind of a registry is one of ${providers.map(({ kind }) => kind).join(', ')} (SLUICE_CONFIG_INVALID)`,
+        `3:25 discovery.c.kind: the kind of a registry is one of ${providers.map(({ kind }) => kind).join(', ')}; did you mean "consul"? (SLUICE_CONFIG_INVALID)`,
       ],
     ],
     [
@@ -96,7 +96,7 @@ t.test('one wrong value is one fault, at its place', async t => {
     [
       'discovery: { c: { kind: counsel, address: 5, interval: 1ms, onEmpty: kept } }\n',
       [
-        `3:25 discovery.c.kind: the kind of a registry is one of ${providers.map(({ kind }) => kind).join(', ')} (SLUICE_CONFIG_INVALID)`,
+        `3:25 discovery.c.kind: the kind of a registry is one of ${providers.map(({ kind }) => kind).join(', ')}; did you mean "consul"? (SLUICE_CONFIG_INVALID)`,
         '3:56 discovery.c.interval: must be at least 100ms (SLUICE_CONFIG_INVALID)',
         '3:70 discovery.c.onEmpty: keep or drop is due, found "kept"; did you mean "keep"? (SLUICE_CONFIG_INVALID)',
       ],
