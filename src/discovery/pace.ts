@@ -20,6 +20,8 @@ export interface Pace {
   random(): number
   /** Rejects when aborted. Does not keep the process alive. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
+  /** Call `run` after the time, unless what is returned is called before. Does not keep the process alive. */
+  after(ms: number, run: () => void): () => void
 }
 
 /** The real one. */
@@ -27,6 +29,10 @@ export const realPace: Pace = {
   now: () => performance.now(),
   random: Math.random,
   sleep: (ms, signal) => waitAtMost(ms, signal).done,
+  after(ms, run) {
+    const timer = setTimeout(run, ms).unref()
+    return () => clearTimeout(timer)
+  },
 }
 
 /** Milliseconds to the next poll after an answer: a registry's own TTL counts when it is shorter than the interval. */

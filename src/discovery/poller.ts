@@ -35,8 +35,6 @@ export interface PollerParts {
 
 /** Of more instances than this reading, checking and using them are turns of the event loop of their own. */
 const SMALL = 1_000
-/** Why nobody waits for a poll's end any more. */
-const ASKED = Symbol('asked')
 /** So many instances that were left out are named in the log. */
 const NAMED = 5
 
@@ -165,18 +163,17 @@ export class Poller {
     const ask = new AbortController()
     const end = () => ask.abort()
     this.#stop.signal.addEventListener('abort', end, { once: true })
-    const late = new AbortController()
-    const timeout = this.#pace.sleep(most, late.signal).then(() => {
-      ask.abort()
-      throw new Error(`no answer within ${most} ms`)
+    let inTime = () => {}
+    const late = new Promise<never>((_resolve, reject) => {
+      inTime = this.#pace.after(most, () => {
+        reject(new Error(`no answer within ${most} ms`))
+        ask.abort()
+      })
     })
-    // Whichever comes second is nobody's business.
-    timeout.catch(() => {})
     try {
-      return await Promise.race([provider.poll(service, cursor, ask.signal), timeout])
+      return await Promise.race([provider.poll(service, cursor, ask.signal), late])
     } finally {
-      // With a reason of its own: Node's is an error with a trace.
-      late.abort(ASKED)
+      inTime()
       this.#stop.signal.removeEventListener('abort', end)
     }
   }

@@ -39,6 +39,12 @@ export class FakePace implements Pace {
     })
   }
 
+  after(ms: number, run: () => void): () => void {
+    const end = new AbortController()
+    this.sleep(ms, end.signal).then(run, () => {})
+    return () => end.abort()
+  }
+
   /** Number of those who sleep. */
   get sleeping(): number {
     return this.#sleepers.length
