@@ -4,26 +4,30 @@ import type { Socket } from 'node:net'
 // What is used of a libuv stream handle. None of it is documented, so each part is looked for before it is used, and
 // where one is missing every write goes the documented way (docs/decisions/0008).
 interface StreamHandle {
-  writeLatin1String(request: WriteRequest, text: string): number
+  /** 0 or an error. Node 26 takes no request: it makes one where bytes are left over, and gives it back. */
+  writeLatin1String(request: WriteRequest | null, text: string): number | WriteRequest
   readonly writeQueueSize: number
 }
 
 interface WriteRequest {
   oncomplete: ((status: number) => void) | null
   handle: StreamHandle | null
+  /** Of Node 26: how a write ended that did so before anybody listened. */
+  writeStatus?: number | null
 }
 
 type WriteRequestClass = new () => WriteRequest
 
-let requestClass: WriteRequestClass | null = null
+/** What Node itself writes with: null for none, which is for Node 26 to make; undefined until that was seen. */
+let requestClass: WriteRequestClass | null | undefined
 /** One request serves all writes that the kernel takes at once: libuv keeps it only when bytes are left over. */
 let spare: WriteRequest | null = null
 
-/** Node's own class of write requests, seen when a socket first writes text by itself. */
+/** Node's own class of write requests, if it has one: seen when a socket first writes text by itself. */
 function learn(handle: StreamHandle): void {
   const original = handle.writeLatin1String
   handle.writeLatin1String = function (request, text) {
-    requestClass ??= request.constructor as WriteRequestClass
+    requestClass = request === null ? null : (request.constructor as WriteRequestClass)
     // The prototype's method again: the handle is as it was.
     delete (handle as { writeLatin1String?: unknown }).writeLatin1String
     return original.call(this, request, text)
@@ -66,7 +70,7 @@ export class SocketWriter {
     const usable =
       handle != null && typeof handle.writeLatin1String === 'function' && typeof handle.writeQueueSize === 'number'
     this.#handle = usable ? handle : null
-    if (usable && requestClass === null) learn(handle)
+    if (usable && requestClass === undefined) learn(handle)
     socket.on('drain', () => {
       if (this.#held === 0) onDrain()
     })
@@ -80,23 +84,23 @@ export class SocketWriter {
     this.#submitted += text.length
     const handle = this.#handle
     const socket = this.socket
-    if (handle === null || requestClass === null || socket.writableLength > 0) {
+    if (handle === null || requestClass === undefined || socket.writableLength > 0) {
       return socket.write(text, 'latin1', this.#written)
     }
-    const request = spare ?? new requestClass()
+    const request = requestClass === null ? null : (spare ?? new requestClass())
     spare = null
-    request.oncomplete = null
-    const error = handle.writeLatin1String(request, text)
-    if (error !== 0) {
-      spare = request
-      return this.#fail()
+    if (request !== null) request.oncomplete = null
+    const result = handle.writeLatin1String(request, text)
+    if (typeof result !== 'number') {
+      this.#hold(result, handle)
+      return false
     }
-    if (handle.writeQueueSize === 0) {
-      spare = request
-      return true
+    if (result === 0 && request !== null && handle.writeQueueSize > 0) {
+      this.#hold(request, handle)
+      return false
     }
-    this.#hold(request, handle)
-    return false
+    spare = request
+    return result === 0 || this.#fail()
   }
 
   /** libuv keeps the request until the kernel takes the rest. */
@@ -108,6 +112,10 @@ export class SocketWriter {
       if (status < 0) this.#fail()
       else if (this.#held === 0 && this.socket.writableLength === 0) this.#onDrain()
     }
+    const { writeStatus } = request
+    if (writeStatus == null) return
+    request.writeStatus = null
+    request.oncomplete(writeStatus)
   }
 
   /** The connection is broken. False where the owner will hear of it. */
