@@ -53,7 +53,7 @@ export class ConfigError extends Error {
 /** A listener could not be opened. */
 export class ListenError extends Error {
   /** The option that has to be another. */
-  readonly option: 'host' | 'port'
+  readonly option: 'engine' | 'host' | 'port'
 
   /** `name` is who wanted to: `listener web`, or `the admin pages`. */
   constructor(name: string, host: string, port: number, cause: Error & { code?: string }) {
@@ -65,7 +65,8 @@ export class ListenError extends Error {
           : cause.message
     super(`${name} cannot listen on ${hostPort(host, port)}: ${why}`)
     this.name = 'ListenError'
-    this.option = cause.code === 'EADDRINUSE' || cause.code === 'EACCES' ? 'port' : 'host'
+    const busy = cause.code === 'EADDRINUSE' || cause.code === 'EACCES'
+    this.option = cause.code === 'ERR_UWS_UNAVAILABLE' ? 'engine' : busy ? 'port' : 'host'
   }
 }
 

@@ -124,7 +124,10 @@ function loadAsIs(found: Found, tried: string[]): LoadedUws | null {
   try {
     return { uws: require(found.entry) as Uws, how: found.label }
   } catch (error) {
-    tried.push(`${found.label} as it is: ${lastLine(error)}`)
+    const missing = (error as Error).message.includes('Cannot find module')
+    const { platform, arch, versions } = process
+    const why = missing ? `no build for Node.js ${versions.node} on ${platform} ${arch}` : lastLine(error)
+    tried.push(`${found.label} as it is: ${why}`)
     return null
   }
 }

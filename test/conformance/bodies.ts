@@ -1,5 +1,5 @@
 // Bodies through the gateway: framing both ways, bodiless answers, trailers, expectations, limits and slow clients.
-// Over 300 lines because the same chain of client, engine and upstream is played for every framing, and engine.test.ts
+// Over 300 lines because the same chain of client, engine and upstream is played for every framing, and engine.ts
 // runs it whole over both engines.
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'

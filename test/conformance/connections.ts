@@ -1,5 +1,5 @@
 // Connections through the gateway: keep-alive and its end, HTTP/1.0, pipelining, half-close, clients that go away, events.
-// Over 300 lines because how a connection goes on and how it ends depend on each other, and engine.test.ts runs it
+// Over 300 lines because how a connection goes on and how it ends depend on each other, and engine.ts runs it
 // whole over both engines.
 import type { Test } from 'tap'
 import { eventually, pause, within } from '../support/within.ts'

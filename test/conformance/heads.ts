@@ -1,6 +1,6 @@
 // Heads through the gateway: methods, fields, hop-by-hop rules, forwarding fields, Host and request targets.
 // Over 300 lines because what is taken out of a head and what is put in are told by one list a case, and
-// engine.test.ts runs it whole over both engines.
+// engine.ts runs it whole over both engines.
 import type { Test } from 'tap'
 import { chain, type Traits } from './engines.ts'
 
