@@ -89,11 +89,10 @@ export class HttpRegistry {
     passing: RegExp | null = null,
   ): Promise<Answer<T>> {
     return this.#ask(question, body => {
-      const text = body.toString()
-      const digest = digestOf(passing === null ? body : text.replace(passing, ''))
+      const digest = digestOf(passing === null ? body : body.toString().replace(passing, ''))
       const last = this.#made.get(service)
       if (last?.digest === digest) return last.value as T
-      const value = make(parseJson(text))
+      const value = make(parseJson(body.toString()))
       this.#made.set(service, { digest, value })
       return value
     })
