@@ -34,8 +34,10 @@ export async function runDemo(options: GatewayOptions, wait: (gateway: Gateway) 
     for (const [name, value] of Object.entries(places)) line = line.replaceAll(name, value)
     say(`  # ${what}\n  curl ${line}`)
   }
+  // From here on signals are heard: whoever reads the last line may send one.
+  const ended = wait(gateway)
   say('\nEdit the file and save it: the gateway reloads. Ctrl-C ends it.')
-  return wait(gateway)
+  return ended
 }
 
 /** A token for the route `private`, good for a day. */
