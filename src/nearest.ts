@@ -29,6 +29,11 @@ export function hint(name: string, known: readonly string[]): string {
   return `; known: ${shown}${known.length > 20 ? `, and ${known.length - 20} more` : ''}`
 }
 
+/** `there is no upstream "ordres"; did you mean "orders"?`: what is told of a name that stands for nothing. */
+export function noSuch(what: string, name: string, known: Iterable<string>): string {
+  return `there is no ${what} ${quote(name)}${hint(name, [...known])}`
+}
+
 /** A name as faults quote it: bounded, control characters escaped. */
 export function quote(name: string): string {
   return JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}…` : name)

@@ -31,7 +31,7 @@ export {
 } from './http/head.ts'
 export { queryValues, withoutParameter } from './http/query.ts'
 export { isFieldValue, isToken } from './http1/framing.ts'
-export { hint, quote } from './nearest.ts'
+export { noSuch } from './nearest.ts'
 export { condition } from './pipeline/entry.ts'
 export {
   type Closable,

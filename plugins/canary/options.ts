@@ -7,12 +7,11 @@ import {
   duration,
   fieldName,
   GATEWAY_FIELDS,
-  hint,
   isFieldValue,
   isToken,
+  noSuch,
   PluginOptionsError,
   type PluginSurroundings,
-  quote,
   z,
 } from '../../src/plugin-api.ts'
 import { BUCKETS, bucketCounts } from './split.ts'
@@ -92,8 +91,7 @@ export function check(given: Options, { upstreams }: PluginSurroundings): void {
   const { rules, split, label } = given
   if (rules.length + split.length === 0) throw new PluginOptionsError('rules or a split are due')
   const known = (name: string, path: (string | number)[]) => {
-    if (!upstreams.has(name))
-      throw new PluginOptionsError(`there is no upstream ${quote(name)}${hint(name, [...upstreams])}`, path)
+    if (!upstreams.has(name)) throw new PluginOptionsError(noSuch('upstream', name, upstreams), path)
     // It becomes the label's value.
     if (label !== undefined && !isFieldValue(name))
       throw new PluginOptionsError(`the name "${name}" cannot stand in a header`, path)

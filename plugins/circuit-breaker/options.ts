@@ -4,9 +4,8 @@ import {
   fieldMap,
   fieldValue,
   GATEWAY_FIELDS,
-  hint,
+  noSuch,
   PluginOptionsError,
-  quote,
   share,
   size,
   z,
@@ -106,10 +105,7 @@ export function check(given: Options, { upstreams }: { readonly upstreams: Reado
     throw new PluginOptionsError(`can never be reached with ${given.calls} calls`, ['minimumCalls'])
   const upstream = given.fallback?.upstream
   if (upstream !== undefined && !upstreams.has(upstream))
-    throw new PluginOptionsError(`there is no upstream ${quote(upstream)}${hint(upstream, [...upstreams])}`, [
-      'fallback',
-      'upstream',
-    ])
+    throw new PluginOptionsError(noSuch('upstream', upstream, upstreams), ['fallback', 'upstream'])
 }
 
 /** What the breaker goes by. */

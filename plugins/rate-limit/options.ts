@@ -4,10 +4,9 @@ import {
   compileAttribute,
   compileKey,
   duration,
-  hint,
+  noSuch,
   PluginOptionsError,
   type PluginSurroundings,
-  quote,
   share,
   z,
 } from '../../src/plugin-api.ts'
@@ -109,8 +108,7 @@ export function check(given: Options, { stores }: PluginSurroundings): void {
     const extra = given.window === undefined ? 'burst' : 'window'
     throw new PluginOptionsError(`\`${extra}\` stands with each of the \`limits\``, [extra])
   }
-  if (!stores.has(store))
-    throw new PluginOptionsError(`there is no store ${quote(store)}${hint(store, [...stores])}`, ['store'])
+  if (!stores.has(store)) throw new PluginOptionsError(noSuch('store', store, stores), ['store'])
   if (mode === 'lease' && store === 'memory')
     throw new PluginOptionsError('a lease is taken from a shared store; memory needs none', ['mode'])
   const names = new Set<string>()

@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { compileKey } from '../exchange/attribute.ts'
 import { listenerOptions } from '../listener/listener.ts'
 import { uwsFaults } from '../listener/uws.ts'
-import { hint, quote } from '../nearest.ts'
+import { hint, noSuch, quote } from '../nearest.ts'
 import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
 import { ENTRY_OPTIONS, type PluginEntry, pluginEntry } from '../pipeline/entry.ts'
 import type { PluginDefinition, PluginOptionsError, PluginSurroundings } from '../pipeline/plugin.ts'
@@ -206,7 +206,7 @@ function references(raw: Record<string, unknown>, tree: Tree): Problem[] {
     if (typeof route.name === 'string') once(routes, route.name, ['routes', i, 'name'], 'the name of the route')
     const { upstream } = route
     if (upstreams !== null && typeof upstream === 'string' && upstream !== '' && !known.has(upstream)) {
-      const message = `there is no upstream ${quote(upstream)}${hint(upstream, upstreams)}`
+      const message = noSuch('upstream', upstream, upstreams)
       problems.push({ path: ['routes', i, 'upstream'], message, code: 'SLUICE_CONFIG_REFERENCE' })
     }
   }

@@ -13,7 +13,7 @@ import { CertificateError } from '../http/certificates.ts'
 import { CidrSet } from '../http/cidr.ts'
 import type { Log } from '../log.ts'
 import { pluginCounter } from '../metrics.ts'
-import { hint, quote } from '../nearest.ts'
+import { hint, noSuch } from '../nearest.ts'
 import type { Catalog } from '../pipeline/catalog.ts'
 import type { PluginEntry } from '../pipeline/entry.ts'
 import { Plan, type PlanMember } from '../pipeline/plan.ts'
@@ -357,8 +357,7 @@ class Compiler {
         upstreams: this.#upstreamNames,
         store: wanted => {
           const found = available.get(wanted)
-          if (found === undefined)
-            throw new PluginOptionsError(`there is no store ${quote(wanted)}${hint(wanted, [...available.keys()])}`)
+          if (found === undefined) throw new PluginOptionsError(noSuch('store', wanted, available.keys()))
           stores.push(found.store)
           return found.store
         },
