@@ -1,4 +1,4 @@
-// Refuses a Node.js that is too old, in plain words: main.ts imports this first, and modules are evaluated in that order.
+// Refuses a Node.js that is too old, in plain words: main.ts imports this before what such a Node could not even load.
 import { NODE_NEEDED } from './version.ts'
 
 /** As for wrong words: starting again changes nothing. */

@@ -1,0 +1,53 @@
+// The young generation stays small where much lives on, unless whoever started the process chose a size.
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { ROOT } from '../support/root.ts'
+
+const run = promisify(execFile)
+const heap = pathToFileURL(join(ROOT, 'dist/src/heap.js')).href
+
+/** Prints MiB that the young generation holds: behind 64 MiB that live on, as little by little more does, behind 64 more. */
+const PROGRAM = `
+import { setTimeout } from 'node:timers/promises'
+import { getHeapSpaceStatistics } from 'node:v8'
+const kept = []
+const keep = () => { for (let i = 0; i < 1024; i++) kept.push(new Array(8192).fill(i)) }
+const size = () => {
+  const { space_used_size, space_available_size } = getHeapSpaceStatistics().find(space => space.space_name === 'new_space')
+  return Math.round((space_used_size + space_available_size) / 1048576)
+}
+if (process.argv[1] === 'held') await import(${JSON.stringify(heap)})
+keep()
+const sizes = [size()]
+const started = performance.now()
+while (size() < 4 && performance.now() - started < 20_000) {
+  kept.push(new Array(8192).fill(0))
+  await setTimeout(20)
+}
+sizes.push(size())
+await setTimeout(500)
+keep()
+sizes.push(size())
+console.log(JSON.stringify(sizes))
+`
+
+async function sizes(held: 'held' | 'free', ...options: string[]): Promise<number[]> {
+  const { stdout } = await run(process.execPath, [...options, '--input-type=module', '-e', PROGRAM, '--', held], {
+    env: { ...process.env, NODE_OPTIONS: '' },
+  })
+  return JSON.parse(stdout) as number[]
+}
+
+t.test('what lives on makes the young generation grow to 4 MiB and no further', async t => {
+  const [free, held, chosen] = await Promise.all([
+    sizes('free'),
+    sizes('held'),
+    sizes('held', '--max-semi-space-size=8'),
+  ])
+  t.ok(free![0]! >= 8, `V8 by itself: ${free}`)
+  t.same(held, [1, 4, 4])
+  t.ok(chosen![0]! >= 8, `as chosen at the start: ${chosen}`)
+})
