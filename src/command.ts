@@ -10,6 +10,7 @@ import { runDemo } from './demo/demo.ts'
 import { ConfigError, Gateway, type GatewayOptions, ListenError } from './gateway.ts'
 import { hostPort } from './http/address.ts'
 import { createLog } from './log.ts'
+import { noSuch } from './nearest.ts'
 import { Catalog } from './pipeline/catalog.ts'
 import * as pluginApi from './plugin-api.ts'
 import { describe, formatListing, type ShownRoute } from './route/listing.ts'
@@ -21,6 +22,8 @@ import { VERSION } from './version.ts'
 const EXIT = { done: 0, config: 1, usage: 2, listen: 3, crash: 4 } as const
 
 const DEFAULT_FILE = 'config/gateway.yaml'
+
+const COMMANDS = ['start', 'check', 'routes', 'schema', 'demo']
 
 const USAGE = `usage: sluice <command> [-c FILE]
 
@@ -89,7 +92,7 @@ async function main(argv: readonly string[]): Promise<number> {
         return untilSignal(gateway)
       })
     default:
-      return usage(`there is no command ${command}`)
+      return usage(noSuch('command', command, COMMANDS))
   }
 }
 

@@ -155,7 +155,8 @@ t.test('usage, help and version', async t => {
   }
   for (const [args, why] of [
     [[], 'a command is due'],
-    [['begin'], 'there is no command begin'],
+    [['begin'], 'there is no command "begin"; known: start, check, routes, schema, demo'],
+    [['chekc'], 'there is no command "chekc"; did you mean "check"?'],
     [['start', 'now'], 'too many words: now'],
     [['check', '--file', 'x'], '--file'],
     [['check', '-c'], '-c'],

@@ -146,7 +146,7 @@ t.test('exit codes', async t => {
   t.match(faulty.err, /faulty\.yaml:2:\d+ routes\[0\]/)
   t.notMatch(faulty.err, /^\s+at /m, 'no stack')
   t.equal(usage.code, 2)
-  t.match(usage.err, 'there is no command begin')
+  t.match(usage.err, 'there is no command "begin"')
 })
 
 t.test('a signal before it listens ends it at once, in good order', async t => {
