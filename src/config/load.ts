@@ -346,8 +346,11 @@ function optionProblems(
   try {
     const { data, problems } = examine(definition.options, entry.options, path, ENTRY_OPTIONS)
     if (problems.length > 0) return problems
-    if (whole && context !== null) definition.check?.(data, context)
-    return []
+    const checked: unknown = whole && context !== null ? definition.check?.(data, context) : undefined
+    if (!(checked instanceof Promise)) return []
+    // What it will say comes too late; without this a check that refuses would let everything pass.
+    checked.catch(() => {})
+    throw new TypeError('its `check` returned a promise; it has to answer at once')
   } catch (error) {
     if (!whole) return []
     // By name: a user's module may bring its own copy of the class.

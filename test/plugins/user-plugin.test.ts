@@ -128,6 +128,19 @@ t.test('what create must not return is told with its place', async t => {
   }
 })
 
+t.test('a check that answers in a promise is a fault: what it says would come too late', async t => {
+  const folder = outside(t)
+  const late = plugin("'late'").replace('create(', "async check() { throw new Error('not so') },\n  create(")
+  writeFileSync(join(folder, 'late.ts'), late)
+  writeFileSync(join(folder, 'gateway.yaml'), config('./late.ts'))
+  const check = sluice(t, ['check', '-c', join(folder, 'gateway.yaml')])
+  t.same(await check.exit(30_000), { code: 1, signal: null })
+  t.match(
+    check.err,
+    /gateway\.yaml:4:\d+ .*its `check` returned a promise; it has to answer at once \(SLUICE_CONFIG_PLUGIN\)$/m,
+  )
+})
+
 t.test('check knows them too', async t => {
   const folder = outside(t)
   const files = {
