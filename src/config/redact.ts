@@ -1,6 +1,7 @@
 // What the admin pages and faults may show of the configuration: as it was written, without its secrets.
 
 import { quote } from '../nearest.ts'
+import { isUserPlugin } from '../pipeline/catalog.ts'
 import { valueAt } from '../value-at.ts'
 import type { Path } from './fault.ts'
 import type { Substitution } from './tree.ts'
@@ -109,13 +110,19 @@ export function concealer(raw: unknown, substituted: readonly Substitution[]): (
     // Only then: an example of ours may hold a password too.
     let told = typeof about === 'string' && redactText(about) !== about ? redactText(message) : message
     const own = secretAt(path)
-    for (const text of [...secrets.map(secret => secret.text), own ?? '']) {
+    for (const text of [...secrets.map(secret => secret.text), ...secretsOfModule(path), own ?? '']) {
       if (text === '') continue
       told = told.replaceAll(quote(text), REDACTED)
       // A shorter one is a part of other words by chance.
       if (text.length >= PIECE) told = told.replaceAll(text, REDACTED)
     }
     return own !== null && repeats(told, own) ? 'cannot be used; its value is a secret and not shown' : told
+  }
+
+  /** A module of a user says what it likes of its options: all secrets among them, where the place is one of its. */
+  function secretsOfModule(path: Path): string[] {
+    const at = path.findIndex(key => typeof key === 'string' && isUserPlugin(key))
+    return at === -1 ? [] : secretsIn(valueAt(raw, path.slice(0, at + 1)), '')
   }
 
   /** The secret that stands at the place, or around it; null where there is none. */
@@ -130,6 +137,15 @@ export function concealer(raw: unknown, substituted: readonly Substitution[]): (
     // How it is written is no part of it.
     return secret ? String(value).replace(/^base64url:/, '') : null
   }
+}
+
+/** Every text and number under a key that is named like a secret; `name` is the key that the value stands under. */
+function secretsIn(value: unknown, name: string): string[] {
+  if (Array.isArray(value)) return value.flatMap(item => secretsIn(item, name))
+  if (typeof value === 'object' && value !== null)
+    return Object.entries(value).flatMap(([key, inner]) => secretsIn(inner, key))
+  if (typeof value !== 'string' && typeof value !== 'number') return []
+  return isSecretName(name) && !isPlain(name, String(value)) ? [String(value)] : []
 }
 
 /** Does a message hold a piece of a text? Faults quote what they could not read, and no more than its beginning. */

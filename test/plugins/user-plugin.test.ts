@@ -141,6 +141,23 @@ t.test('a check that answers in a promise is a fault: what it says would come to
   )
 })
 
+t.test('faults of a module show no secret among its options, whatever it throws', async t => {
+  const gateway = await startChild(t, config(''))
+  const throws =
+    "{ throw new Error('hunter22 of ' + options.user + ' with ' + options.list[0].token + ' will not do') }"
+  for (const [phase, other] of [
+    ['check', 'create() { return {} }'],
+    ['create', ''],
+  ]) {
+    const module = `import { definePlugin, z } from 'sluice'
+export default definePlugin({ name: 'odd', description: 'O.', options: z.any(), ${phase}(options) ${throws}, ${other} })`
+    writeFileSync(join(gateway.file, '..', 'odd.mjs'), module)
+    const options = '{ ./odd.mjs: { user: ann, password: hunter22, list: [{ token: 12345678 }] } }'
+    const { faults } = await gateway.reload(`${config(options)}# ${phase}\n`)
+    t.match(faults, [/: \[redacted\] of ann with \[redacted\] will not do \(/])
+  }
+})
+
 t.test('check knows them too', async t => {
   const folder = outside(t)
   const files = {
