@@ -14,7 +14,7 @@ import { CidrSet } from '../http/cidr.ts'
 import type { Log } from '../log.ts'
 import { pluginCounter } from '../metrics.ts'
 import { hint, noSuch } from '../nearest.ts'
-import type { Catalog } from '../pipeline/catalog.ts'
+import { type Catalog, firstLine } from '../pipeline/catalog.ts'
 import type { PluginEntry } from '../pipeline/entry.ts'
 import { Plan, type PlanMember } from '../pipeline/plan.ts'
 import {
@@ -381,7 +381,7 @@ class Compiler {
       // TypeScript does not see that the closure above sets it.
       ;(shared as SharedState | null)?.release()
       const inner = error instanceof PluginOptionsError ? error.path : []
-      throw new CompileError([...path, entry.name, ...inner], `${name} cannot be made: ${(error as Error).message}`)
+      throw new CompileError([...path, entry.name, ...inner], `${name} cannot be made: ${firstLine(error)}`)
     }
   }
 

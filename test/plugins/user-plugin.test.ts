@@ -128,6 +128,24 @@ t.test('what create must not return is told with its place', async t => {
   }
 })
 
+t.test('what create throws is told on one line, whatever it is', async t => {
+  const gateway = await startChild(t, config(''))
+  for (const [thrown, told] of [
+    ['null', 'null'],
+    ['undefined', 'undefined'],
+    ["'no luck'", 'no luck'],
+    ["new Error('no luck\\nat all')", 'no luck'],
+  ]) {
+    const module = `import { definePlugin, z } from 'sluice'
+export default definePlugin({ name: 'odd', description: 'O.', options: z.strictObject({}), create() { throw ${thrown} } })`
+    writeFileSync(join(gateway.file, '..', 'odd.mjs'), module)
+    const { faults } = await gateway.reload(`${config('./odd.mjs')}# ${thrown}\n`)
+    t.match(faults, [
+      new RegExp(`gateway\\.yaml:4:\\d+ routes\\[0\\].*: odd cannot be made: ${told} \\(SLUICE_[A-Z_]+\\)$`),
+    ])
+  }
+})
+
 t.test('a check that answers in a promise is a fault: what it says would come too late', async t => {
   const folder = outside(t)
   const late = plugin("'late'").replace('create(', "async check() { throw new Error('not so') },\n  create(")
