@@ -345,6 +345,10 @@ class Compiler {
     const states = this.#shared
     const held = this.#held.get(route)
     const name = definition.name
+    let made = false
+    const inTime = (what: string) => {
+      if (made) throw new Error(`it asks for ${what} in a phase; that is for its create`)
+    }
     const common: SharedContext = {
       counter: event => pluginCounter(name, '', event),
       log: (level, message, fields) => log[level](message, { plugin: name, ...fields }),
@@ -356,17 +360,21 @@ class Compiler {
         baseDir: this.#baseDir,
         upstreams: this.#upstreamNames,
         store: wanted => {
+          inTime('a store')
           const found = available.get(wanted)
           if (found === undefined) throw new PluginOptionsError(noSuch('store', wanted, available.keys()))
           stores.push(found.store)
           return found.store
         },
         slot: <T>() => {
+          // By then the places of other plugins are dealt out: it would get one of theirs.
+          if (slot === null) inTime('a slot')
           slot ??= new Slot(lowestFree(taken))
           return slot as Slot<T>
         },
         shared: <T extends Closable>(of: unknown, make: (context: SharedContext) => T) => {
           if (shared !== null) throw new Error('it asks twice for what instances share')
+          inTime('what instances share')
           const sharer = fingerprint([route === null, of])
           shared = states.hold(definition, sharer, held, () => make(common))
           return shared.value as T
@@ -375,6 +383,7 @@ class Compiler {
         log: (level, message, fields) =>
           log[level](message, { plugin: name, ...(route === null ? {} : { route }), ...fields }),
       })
+      made = true
       checkMade(plugin)
       return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot, stores, shared }
     } catch (error) {

@@ -176,6 +176,45 @@ export default definePlugin({ name: 'odd', description: 'O.', options: z.any(), 
   }
 })
 
+t.test('what belongs in create is refused later: another plugin has that slot by then', async t => {
+  const late = (ask: string) => `import { definePlugin, z } from 'sluice'
+export default definePlugin({
+  name: 'late',
+  description: 'Asks late.',
+  options: z.strictObject({}),
+  create(_, context) {
+    return { onRequest(x) { ${ask} } }
+  },
+})
+`
+  const slotted = plugin("context.slot === undefined ? '' : String(mine.get(x))").replace(
+    'return {',
+    "const mine = context.slot()\n    return { onRequest(x) { mine.set(x, 'own') },",
+  )
+  const asks = {
+    slot: "context.slot().set(x, 'late')",
+    store: "context.store('memory')",
+    shared: 'context.shared({}, () => ({ close() {} }))',
+  }
+  for (const [what, ask] of Object.entries(asks)) {
+    const gateway = await startChild(t, config(''))
+    writeFileSync(join(gateway.file, '..', 'late.ts'), late(ask))
+    writeFileSync(join(gateway.file, '..', 'slotted.ts'), slotted)
+    const { ok } = await gateway.reload(`${config('./slotted.ts')}plugins: [./late.ts]\n`)
+    t.ok(ok)
+    const client = await RawClient.connect(t, gateway.port)
+    t.match(await client.head('GET / HTTP/1.1', 'Host: a').response(), { status: 500 }, what)
+    client.destroy()
+    await eventually(
+      () =>
+        gateway.process.log.some(({ error }) =>
+          /it asks for .* in a phase; that is for its create/.test(String(error)),
+        ),
+      () => gateway.process.err,
+    )
+  }
+})
+
 t.test('check knows them too', async t => {
   const folder = outside(t)
   const files = {
