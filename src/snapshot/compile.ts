@@ -433,12 +433,14 @@ class Compiler {
   }
 }
 
+const PHASES_IN_LOWER_CASE = new Set(PHASES.map(phase => phase.toLowerCase()))
+
 /** Throws for what a plugin's `create` must not return: without its phases, a guard would let everybody by. */
 function checkMade(plugin: unknown): void {
   const promised = plugin instanceof Promise
   if (typeof plugin === 'object' && plugin !== null && !promised) {
     for (const name of namesIn(plugin)) {
-      if (!/^on[A-Z]/.test(name) || PHASES.includes(name)) continue
+      if (PHASES.includes(name) || !(/^on[A-Z]/.test(name) || PHASES_IN_LOWER_CASE.has(name.toLowerCase()))) continue
       throw new TypeError(`its create returned "${name}", which is no phase${hint(name, PHASES)}`)
     }
     for (const phase of PHASES) {

@@ -115,6 +115,7 @@ t.test('what create must not return is told with its place', async t => {
     ['{ onReqest() {} }', '"onReqest", which is no phase; did you mean "onRequest"\\?'],
     ['{ onResponse: null }', 'null as onResponse; a function is due'],
     ['{ onAttempt: 5 }', 'a number as onAttempt; a function is due'],
+    ['{ onrequest() {} }', '"onrequest", which is no phase; did you mean "onRequest"\\?'],
     ['new (class { onRequests() {} })()', '"onRequests", which is no phase; did you mean "onRequest"\\?'],
   ]) {
     const module = `export default { options: { safeParse: data => ({ success: true, data }), parse: data => data }, create: () => (${returned}) }`
