@@ -2,7 +2,7 @@
 import crypto, { timingSafeEqual } from 'node:crypto'
 
 /** A hashed key as it is written. */
-export const HASHED = /^sha256:[0-9a-f]{64}$/i
+export const HASHED = /^[Ss][Hh][Aa]256:[0-9A-Fa-f]{64}$/
 
 /** A name that a consumer may have: what fits a header, a metric and a log line. */
 export const CONSUMER = /^[\w.@:+-]{1,128}$/

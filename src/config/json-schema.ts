@@ -67,6 +67,7 @@ function entryOf(plugins: readonly PluginDefinition[]): Json {
     anyOf: [
       ...bare,
       { type: 'string', pattern: user },
+      FROM_ENVIRONMENT,
       ...maps,
       {
         type: 'object',
@@ -142,7 +143,8 @@ function forEditors(node: unknown): unknown {
   const kept: Json = {}
   if (description !== undefined) kept.description = description
   if (fallback !== undefined && JSON.stringify(fallback) !== '{}') kept.default = fallback
-  if ((NUMERIC.has(rest.type) || rest.pattern !== undefined || rest.enum !== undefined) && rest.const === undefined) {
+  const bound = NUMERIC.has(rest.type) || [rest.pattern, rest.format, rest.enum].some(limit => limit !== undefined)
+  if (bound && rest.const === undefined) {
     return { ...kept, anyOf: [rest, FROM_ENVIRONMENT] }
   }
   for (const [key, value] of Object.entries(rest)) {

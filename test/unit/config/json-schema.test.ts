@@ -52,6 +52,7 @@ t.test('plugins stand as a name, as a map of one, or as a module', async t => {
   t.match(definitions.plugin!.anyOf, [
     { type: 'string', enum: ['sample'] },
     { type: 'string', pattern: '^\\./' },
+    { $ref: '#/definitions/fromEnvironment' },
     {
       properties: { sample: { $ref: '#/definitions/plugin.sample' } },
       required: ['sample'],
@@ -80,6 +81,25 @@ t.test(
     t.match((properties.admin!.anyOf as Json[]).at(-1), { $ref: '#/definitions/fromEnvironment' })
   },
 )
+
+t.test('an editor takes what the gateway takes: variables for addresses, and hashes in capitals', async t => {
+  const { properties, definitions } = jsonSchema(plugins) as Record<string, Record<string, Json>>
+  const bare: string[] = []
+  let addresses = 0
+  const look = (node: unknown, path: string, around: unknown) => {
+    if (typeof node !== 'object' || node === null) return
+    if ((node as Json).format !== undefined) {
+      addresses++
+      if (!JSON.stringify(around).includes('#/definitions/fromEnvironment')) bare.push(path)
+    }
+    for (const [key, inner] of Object.entries(node)) look(inner, `${path}/${key}`, node)
+  }
+  look(properties, '', null)
+  t.ok(addresses > 0)
+  t.same(bare, [])
+  const hash = JSON.stringify(definitions!['plugin.api-key']).match(/"pattern":"([^"]*256:[^"]*)"/)![1]!
+  for (const letters of ['ab', 'AB']) t.match(`sha256:${letters.repeat(32)}`, new RegExp(hash))
+})
 
 t.test('defaults stand as one writes them, and keys with one are not required', async t => {
   const { properties } = jsonSchema([]) as { properties: Record<string, Json> }
