@@ -1,9 +1,13 @@
 // Attributes: what a key, a hash, a condition or a template may name of an exchange; keys and conditions compiled at load.
 import { CidrSet, parseCidr } from '../http/cidr.ts'
 import { cookieValue } from '../http/cookie.ts'
+import { fieldValueFault } from '../http/field-text.ts'
 import { addressKey } from '../http/forwarded.ts'
 import { hostKey } from '../http/host.ts'
+import { normalizePath } from '../http/path.ts'
 import { queryValue } from '../http/query.ts'
+import { isHost } from '../http1/framing.ts'
+import { UNSEEN_NAMES } from '../http1/known-fields.ts'
 import { TOKEN } from '../units.ts'
 import { compileClaim } from './claim.ts'
 import type { Exchange } from './exchange.ts'
@@ -47,6 +51,8 @@ export function compileAttribute(text: string, exact = false): Attribute {
     case 'header': {
       const lower = name.toLowerCase()
       if (lower === 'host') return x => x.head.host
+      if (UNSEEN_NAMES.has(lower))
+        throw new AttributeError(`"${text}" is never there: hop-by-hop and framing fields reach no plugin`)
       return x => x.requestHeader(lower)
     }
     case 'query':
@@ -138,7 +144,7 @@ function compileExpectation(name: string, expectation: string): Predicate {
     }
   }
   if (name === 'client.ip') {
-    // Compared as text, a mistyped network would hold for nobody, and switch off what it stands on.
+    // Compared as text, a mistyped network would hold for nobody.
     if (parseCidr(expectation) === null)
       throw new AttributeError(
         'an address, a network such as 10.0.0.0/8, present, absent, or ~ and an expression is due',
@@ -146,5 +152,32 @@ function compileExpectation(name: string, expectation: string): Predicate {
     const networks = new CidrSet([expectation])
     return x => networks.has(x.clientIp)
   }
+  const fault = neverThere(name, expectation)
+  if (fault !== null) throw new AttributeError(fault)
   return x => attribute(x) === expectation
+}
+
+const METHODS = new Set(['get', 'head', 'post', 'put', 'delete', 'options', 'trace', 'patch', 'connect'])
+
+/** Why no request ever has this value, or null: the condition would hold for nobody, and switch off what it stands on. */
+function neverThere(name: string, value: string): string | null {
+  switch (name) {
+    case 'method':
+      if (METHODS.has(value.toLowerCase()) && value !== value.toUpperCase()) return 'methods are written in capitals'
+      return TOKEN.test(value) ? null : 'a method such as GET is due'
+    case 'path': {
+      if (/\/(?:\*|:[A-Za-z_]\w*)(?:\/|$)/.test(value))
+        return 'a whole path is due, or ~ and an expression, such as ~^/admin(/|$): patterns are for routes'
+      const path = normalizePath(value, true)
+      if (path === value) return null
+      return path === null ? 'no request has such a path' : `no request has such a path; it is written ${path}`
+    }
+    case 'host': {
+      if (value.includes('*')) return 'a whole host is due, or ~ and an expression, such as ~\\.example\\.com$'
+      const host = hostKey(value)
+      if (!isHost(value)) return 'no request has such a host'
+      return host === value ? null : `hosts are compared without case, port and trailing dot: write ${host}`
+    }
+  }
+  return name.startsWith('header.') && name.toLowerCase() !== 'header.host' ? fieldValueFault(value) : null
 }

@@ -12,3 +12,11 @@ export function inUtf8(text: string): string {
 export function fieldText(text: string): string | null {
   return /[\x00-\x1f\x7f]|\p{Surrogate}|^ | $/u.test(text) ? null : inUtf8(text)
 }
+
+/** Why no field on the wire has this value, or null. */
+export function fieldValueFault(value: string): string | null {
+  if (/[^\t\x20-\x7e\x80-\xff]/.test(value))
+    return 'no header has such a value: it holds control characters, or some past Latin-1'
+  // Those of the wire are taken off (RFC 9110 5.5).
+  return /^[ \t]|[ \t]$/.test(value) ? 'no header has such a value: it begins or ends with a blank' : null
+}

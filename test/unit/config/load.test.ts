@@ -176,6 +176,14 @@ t.test('one wrong value is one fault, at its place', async t => {
       ],
     ],
     [
+      'plugins: [{ id: { when: { path: /admin/*, method: get, header.te: x } } }]\n',
+      [
+        '3:33 plugins[0].id.when.path: a whole path is due, or ~ and an expression, such as ~^/admin(/|$): patterns are for routes (SLUICE_CONFIG_INVALID)',
+        '3:51 plugins[0].id.when.method: methods are written in capitals (SLUICE_CONFIG_INVALID)',
+        '3:67 plugins[0].id.when["header.te"]: "header.te" is never there: hop-by-hop and framing fields reach no plugin (SLUICE_CONFIG_INVALID)',
+      ],
+    ],
+    [
       'plugins: [{ id: {}, limit: { limit: 1 } }]\n',
       [
         '3:21 plugins[0].limit: one plugin an entry is due: a plugin is its name, or { name: { options } }; indent the options of id deeper, or begin another entry (SLUICE_CONFIG_INVALID)',
@@ -762,7 +770,7 @@ plugins:
       limit: \${DIGITS}
       key: \${DIGITS}
       when:
-        path: \${FLAG}
+        query.x: \${FLAG}
 routes:
   - name: \${FLAG}
     upstream: a
@@ -783,7 +791,7 @@ routes:
     admin: { port: 123 },
     discovery: { c: { token: '0123', datacenter: '0123' } },
     upstreams: { a: { discover: { service: '0123', port: 123 } } },
-    plugins: [{ options: { limit: 123, key: '0123' }, when: { path: 'true' } }],
+    plugins: [{ options: { limit: 123, key: '0123' }, when: { 'query.x': 'true' } }],
     routes: [{ name: 'true', plugins: [{}, { options: { key: 'true' } }], match: { headers: { x: '0123' } } }],
   })
   t.match(await faultsOf('listeners: [{ name: 5, port: 0 }]\n'), [

@@ -79,6 +79,11 @@ t.test('attributes', async t => {
     'path.x',
     'header.a b',
     'cookie.a=b',
+    // Hop-by-hop and framing: no plugin sees them.
+    'header.content-length',
+    'header.Connection',
+    'header.te',
+    'header.keep-alive',
   ]) {
     t.throws(() => compileAttribute(bad), AttributeError, JSON.stringify(bad))
   }
@@ -110,7 +115,13 @@ t.test('conditions', async t => {
   for (const [when, holds] of [
     [{}, true],
     [{ method: 'GET' }, true],
-    [{ method: 'get' }, false],
+    [{ method: 'PURGE' }, false],
+    [{ method: '~^get$' }, false],
+    [{ host: 'api.example' }, true],
+    [{ path: '/a/b' }, true],
+    [{ path: '/a' }, false],
+    [{ path: '/:b%2F@*' }, false],
+    [{ 'header.host': 'API.Example:8080' }, true],
     [{ 'header.x-beta': '1' }, true],
     [{ 'header.x-beta': '2' }, false],
     [{ 'header.x-beta': 'present' }, true],
@@ -143,4 +154,24 @@ t.test('conditions', async t => {
     ...['localhost', 'Present', 'fe80::1%eth0', '10.0.0.0/'],
   ])
     t.throws(() => compileCondition({ 'client.ip': mistyped }), AttributeError, JSON.stringify(mistyped))
+})
+
+t.test('a condition that can hold for nobody is refused: it would switch off what it stands on', async t => {
+  for (const [name, value, said] of [
+    ['method', 'get', /capitals/],
+    ['method', 'GET, POST', /a method such as GET/],
+    ['path', '/admin/*', /~\^\/admin/],
+    ['path', '/users/:id', /an expression/],
+    ['path', 'admin', /no request has such a path/],
+    ['path', '/a b', /no request has such a path/],
+    ['path', '/%61dmin/../x', /it is written \/x/],
+    ['host', 'API.Example', /write api\.example/],
+    ['host', 'api.example:8080', /write api\.example/],
+    ['host', '*.example', /an expression/],
+    ['host', 'http://api.example', /no request has such a host/],
+    ['header.x', ' a', /blank/],
+    ['header.X', 'a\nb', /control/],
+    ['header.content-length', 'present', /never there/],
+  ] as const)
+    t.throws(() => compileCondition({ [name]: value }), { name: 'AttributeError', message: said }, `${name}: ${value}`)
 })
