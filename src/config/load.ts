@@ -271,6 +271,7 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
     upstreams === null || stores === null
       ? null
       : { upstreams: new Set(upstreams), stores: new Set([MEMORY_STORE, ...stores]), baseDir }
+  const routes = routeNames(raw)
   const problems: Problem[] = []
   for (const [path, list] of lists) {
     if (!Array.isArray(list)) continue
@@ -278,6 +279,9 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
       const entry = readEntry(item)
       if (entry === null) continue
       const at = [...path, i, entry.name]
+      const unknown = entry.off ? null : unknownRoute(entry, routes)
+      if (unknown !== null)
+        problems.push({ path: [...at, 'when', 'route'], message: unknown, code: 'SLUICE_CONFIG_REFERENCE' })
       // An entry that is off must have a name that exists; its options may be half-written.
       if (entry.off && isUserPlugin(entry.name)) continue
       let definition: PluginDefinition | undefined
@@ -298,6 +302,20 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
     }
   }
   return problems
+}
+
+/** Names of the routes; null where one cannot be read: nobody can say then that a name is not there. */
+function routeNames({ routes = [] }: Record<string, unknown>): Set<string> | null {
+  if (!Array.isArray(routes)) return null
+  const names = routes.map(route => valueAt(route, ['name']))
+  return names.every(name => typeof name === 'string') ? new Set(names) : null
+}
+
+/** What is wrong with a `when` that goes by a route's name; null when there is such a route, or none is named. */
+function unknownRoute({ when }: PluginEntry, routes: ReadonlySet<string> | null): string | null {
+  const route = when?.['route']
+  if (route === undefined || route === 'present' || route === 'absent' || route.startsWith('~')) return null
+  return routes === null || routes.has(route) ? null : noSuch('route', route, routes)
 }
 
 /** An entry as far as it can be read, or null: a faulty `when`, which the outline tells of, hides no faulty options. */

@@ -184,6 +184,11 @@ t.test('one wrong value is one fault, at its place', async t => {
       ],
     ],
     [
+      'plugins: [{ id: { when: { route: or } } }, { id: { off: true, when: { route: or } } }, { id: { when: { route: ~o } } }]\nroutes: [{ name: r, respond: {} }]\n',
+      ['3:34 plugins[0].id.when.route: there is no route "or"; did you mean "r"? (SLUICE_CONFIG_REFERENCE)'],
+    ],
+    ['plugins: [{ id: { when: { route: r } } }]\nroutes: [{ name: r, respond: {} }]\n', []],
+    [
       'plugins: [{ id: {}, limit: { limit: 1 } }]\n',
       [
         '3:21 plugins[0].limit: one plugin an entry is due: a plugin is its name, or { name: { options } }; indent the options of id deeper, or begin another entry (SLUICE_CONFIG_INVALID)',
