@@ -28,7 +28,8 @@ export default definePlugin({
         x.setRequestHeader(header, x.requestId)
       },
       onResponse(x) {
-        x.setResponseHeader(header, x.requestId)
+        // What went upstream: another entry, with another header, may have named the request anew.
+        x.setResponseHeader(header, x.requestHeader(header) ?? x.requestId)
       },
     }
   },

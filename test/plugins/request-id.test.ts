@@ -67,6 +67,21 @@ t.test('another header, and the usual one passes through untouched', async t => 
   t.equal(seen.get('x_trace'), '', 'its underscore twin is gone')
 })
 
+t.test('two of them, with a header each: both sides see the same in both', async t => {
+  const upstream = await RawUpstream.start(t)
+  const gateway = await startGateway(t, {
+    up: { endpoints: [upstream.address] },
+    plugins: ['request-id', { 'request-id': { header: 'x-correlation-id', trustIncoming: 'always' } }],
+    routes: [{ name: 'all', match: { path: '/*' }, upstream: 'up' }],
+  })
+  const client = await gateway.connect()
+  const response = await client.head('GET / HTTP/1.1', 'Host: a', 'X-Correlation-Id: theirs').response()
+  const seen = upstream.requests.at(-1)!
+  t.match(seen.get('x-request-id'), UUID)
+  t.equal(response.get('x-request-id'), seen.get('x-request-id'))
+  t.same([response.get('x-correlation-id'), seen.get('x-correlation-id')], ['theirs', 'theirs'])
+})
+
 t.test('on answers that the gateway makes itself, and as instance of its errors', async t => {
   const { gateway, upstream } = await start(t, null, ['127.0.0.1'])
   const client = await gateway.connect()
