@@ -86,8 +86,8 @@ export const options = z.strictObject({
 /** Checked options. */
 export type Options = z.output<typeof options>
 
-/** Throws PluginOptionsError. */
-export function check(given: Options, { upstreams }: PluginSurroundings): void {
+/** What concerns several options or the rest of the configuration. Throws PluginOptionsError. */
+export function check(given: Options, { upstreams, part }: PluginSurroundings): void {
   const { rules, split, label } = given
   if (rules.length + split.length === 0) throw new PluginOptionsError('rules or a split are due')
   const known = (name: string, path: (string | number)[]) => {
@@ -97,20 +97,26 @@ export function check(given: Options, { upstreams }: PluginSurroundings): void {
       throw new PluginOptionsError(`the name "${name}" cannot stand in a header`, path)
   }
   for (const [i, { when, to }] of rules.entries()) {
-    known(to, ['rules', i, 'to'])
-    if (Object.keys(when).length === 0)
-      throw new PluginOptionsError('an empty condition always holds; name an attribute', ['rules', i, 'when'])
+    part(() => known(to, ['rules', i, 'to']))
+    part(() => {
+      if (Object.keys(when).length === 0)
+        throw new PluginOptionsError('an empty condition always holds; name an attribute', ['rules', i, 'when'])
+    })
   }
   const names = new Set<string>()
   for (const [i, { to }] of split.entries()) {
-    known(to, ['split', i, 'to'])
-    if (names.has(to)) throw new PluginOptionsError(`"${to}" stands twice`, ['split', i, 'to'])
-    names.add(to)
+    part(() => {
+      if (names.has(to)) throw new PluginOptionsError(`"${to}" stands twice`, ['split', i, 'to'])
+      names.add(to)
+      known(to, ['split', i, 'to'])
+    })
   }
-  checkWeights(split.map(({ weight }) => weight))
-  checkSticky(given)
-  if (label !== undefined && GATEWAY_FIELDS.has(label))
-    throw new PluginOptionsError(`${label} is set by the gateway itself`, ['label'])
+  part(() => checkWeights(split.map(({ weight }) => weight)))
+  checkSticky(given, part)
+  part(() => {
+    if (label !== undefined && GATEWAY_FIELDS.has(label))
+      throw new PluginOptionsError(`${label} is set by the gateway itself`, ['label'])
+  })
 }
 
 function checkWeights(weights: readonly number[]): void {
@@ -126,18 +132,25 @@ function checkWeights(weights: readonly number[]): void {
     ])
 }
 
-function checkSticky({ sticky, split }: Options): void {
+function checkSticky({ sticky, split }: Options, part: PluginSurroundings['part']): void {
   if (sticky === undefined) return
-  if (split.length === 0) throw new PluginOptionsError('there is no split to stick to', ['sticky'])
-  if (sticky.by !== 'cookie') attribute(sticky.by, 'by')
-  else if (sticky.fallback !== 'random')
-    throw new PluginOptionsError('a cookie of our own is always there: there is nothing to fall back from', [
-      'sticky',
-      'fallback',
-    ])
-  if (sticky.fallback !== 'cookie' && sticky.fallback !== 'random') attribute(sticky.fallback, 'fallback')
-  if (sticky.cookie !== undefined && sticky.by !== 'cookie' && sticky.fallback !== 'cookie')
-    throw new PluginOptionsError('no cookie is set: neither `by` nor `fallback` is `cookie`', ['sticky', 'cookie'])
+  part(() => {
+    if (split.length === 0) throw new PluginOptionsError('there is no split to stick to', ['sticky'])
+  })
+  part(() => {
+    if (sticky.by !== 'cookie') attribute(sticky.by, 'by')
+    else if (sticky.fallback !== 'random')
+      throw new PluginOptionsError('a cookie of our own is always there: there is nothing to fall back from', [
+        'sticky',
+        'fallback',
+      ])
+  })
+  part(() => {
+    if (sticky.by === 'cookie') return
+    if (sticky.fallback !== 'cookie' && sticky.fallback !== 'random') attribute(sticky.fallback, 'fallback')
+    if (sticky.cookie !== undefined && sticky.fallback !== 'cookie')
+      throw new PluginOptionsError('no cookie is set: neither `by` nor `fallback` is `cookie`', ['sticky', 'cookie'])
+  })
 }
 
 function attribute(text: string, option: 'by' | 'fallback'): void {

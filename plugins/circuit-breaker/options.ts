@@ -6,6 +6,7 @@ import {
   GATEWAY_FIELDS,
   noSuch,
   PluginOptionsError,
+  type PluginSurroundings,
   share,
   size,
   z,
@@ -98,11 +99,15 @@ export type Options = z.output<typeof options>
 export type Fallback = NonNullable<Options['fallback']>
 
 /** Check what concerns several options or the rest of the configuration. Throws PluginOptionsError. */
-export function check(given: Options, { upstreams }: { readonly upstreams: ReadonlySet<string> }): void {
-  if (given.window !== undefined && given.calls !== undefined)
-    throw new PluginOptionsError('there is a window already; the rates are those of one or the other', ['calls'])
-  if (given.calls !== undefined && given.minimumCalls !== undefined && given.minimumCalls > given.calls)
-    throw new PluginOptionsError(`can never be reached with ${given.calls} calls`, ['minimumCalls'])
+export function check(given: Options, { upstreams, part }: PluginSurroundings): void {
+  part(() => {
+    if (given.window !== undefined && given.calls !== undefined)
+      throw new PluginOptionsError('there is a window already; the rates are those of one or the other', ['calls'])
+  })
+  part(() => {
+    if (given.calls !== undefined && given.minimumCalls !== undefined && given.minimumCalls > given.calls)
+      throw new PluginOptionsError(`can never be reached with ${given.calls} calls`, ['minimumCalls'])
+  })
   const upstream = given.fallback?.upstream
   if (upstream !== undefined && !upstreams.has(upstream))
     throw new PluginOptionsError(noSuch('upstream', upstream, upstreams), ['fallback', 'upstream'])

@@ -42,38 +42,36 @@ interface Edit {
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
 
 function compile(side: 'request' | 'response', kind: 'set' | 'add', given: Edits): Edit[] {
-  return Object.entries(given[kind]).map(([name, text]) => {
-    const path = [side, kind, name]
-    if (CONTROL.test(text)) throw new PluginOptionsError('a header value must not hold control characters', path)
-    try {
-      return { name, value: compileTemplate(text) }
-    } catch (error) {
-      if (!(error instanceof AttributeError)) throw error
-      // Two dollars make one before plugins see the text (docs/configuration.md): a literal one takes three.
-      throw new PluginOptionsError(`${error.message}; write \`$$$\{\` for a literal \`$\{\``, path)
-    }
-  })
+  return Object.entries(given[kind]).map(([name, text]) => compileEdit(name, text, [side, kind, name]))
 }
 
-function checkRemovals(side: 'request' | 'response', given: Edits): readonly string[] {
-  for (const [i, name] of given.remove.entries()) {
-    if (GATEWAY_FIELDS.has(name))
-      throw new PluginOptionsError(`${name} is set by the gateway itself`, [side, 'remove', i])
+function compileEdit(name: string, text: string, path: string[]): Edit {
+  if (CONTROL.test(text)) throw new PluginOptionsError('a header value must not hold control characters', path)
+  try {
+    return { name, value: compileTemplate(text) }
+  } catch (error) {
+    if (!(error instanceof AttributeError)) throw error
+    // Two dollars make one before plugins see the text (docs/configuration.md): a literal one takes three.
+    throw new PluginOptionsError(`${error.message}; write \`$$$\{\` for a literal \`$\{\``, path)
   }
-  return given.remove
+}
+
+function checkRemoval(name: string, path: (string | number)[]): void {
+  if (GATEWAY_FIELDS.has(name)) throw new PluginOptionsError(`${name} is set by the gateway itself`, path)
 }
 
 export default definePlugin({
   name: 'headers',
   description: 'Sets, adds and removes headers of the request and of the answer.',
   options,
-  check({ request, response }) {
-    for (const kind of ['set', 'add'] as const) {
-      compile('request', kind, request)
-      compile('response', kind, response)
+  check(given, { part }) {
+    for (const side of ['request', 'response'] as const) {
+      const edits = given[side]
+      for (const kind of ['set', 'add'] as const)
+        for (const [name, text] of Object.entries(edits[kind]))
+          part(() => void compileEdit(name, text, [side, kind, name]))
+      for (const [i, name] of edits.remove.entries()) part(() => checkRemoval(name, [side, 'remove', i]))
     }
-    checkRemovals('request', request)
-    checkRemovals('response', response)
   },
   create({ request, response }) {
     const requestSet = compile('request', 'set', request)

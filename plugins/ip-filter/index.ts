@@ -17,10 +17,12 @@ export default definePlugin({
   name: 'ip-filter',
   description: 'Lets clients in by their address, IPv4 or IPv6, and answers 403 to the rest.',
   options,
-  check({ allow, deny }) {
+  check({ allow, deny }, { part }) {
     if (allow === undefined && deny === undefined) throw new PluginOptionsError('allow or deny is due')
     // What an environment variable or a template left empty must not shut everybody out, nor let everybody in.
-    if (allow?.length === 0) throw new PluginOptionsError('an empty list lets nobody in; leave it out', ['allow'])
+    part(() => {
+      if (allow?.length === 0) throw new PluginOptionsError('an empty list lets nobody in; leave it out', ['allow'])
+    })
     if (deny?.length === 0) throw new PluginOptionsError('an empty list keeps nobody out; leave it out', ['deny'])
   },
   create({ allow, deny }, context) {

@@ -141,8 +141,8 @@ export default definePlugin({
   name: 'jwt',
   description: 'Verifies JSON Web Tokens, asks something of their claims, and tells the upstream who it is.',
   options,
-  check(given, { baseDir }) {
-    for (const [i, entry] of given.issuers.entries()) readIssuer(entry, i, baseDir)
+  check(given, { baseDir, part }) {
+    for (const [i, entry] of given.issuers.entries()) part(() => void readIssuer(entry, i, baseDir))
   },
   create: (given, context) => createJwt(given, context),
 })

@@ -97,9 +97,21 @@ function short(ms: number): string {
   return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`
 }
 
-/** Throws PluginOptionsError. */
-export function check(given: Options, { stores }: PluginSurroundings): void {
-  const { algorithm, cost, key, limits, mode, store } = given
+/** What concerns several options or the rest of the configuration. Throws PluginOptionsError. */
+export function check(given: Options, { stores, part }: PluginSurroundings): void {
+  const { cost, key, mode, store } = given
+  part(() => {
+    if (!stores.has(store)) throw new PluginOptionsError(noSuch('store', store, stores), ['store'])
+    if (mode === 'lease' && store === 'memory')
+      throw new PluginOptionsError('a lease is taken from a shared store; memory needs none', ['mode'])
+  })
+  part(() => attribute(() => compileKey(key), 'key'))
+  if (typeof cost === 'string') part(() => attribute(() => compileAttribute(cost), 'cost'))
+  checkLimits(given, part)
+}
+
+function checkLimits(given: Options, part: PluginSurroundings['part']): void {
+  const { algorithm, cost, limits } = given
   if ((given.limit === undefined) === (limits === undefined)) {
     if (limits === undefined) throw new PluginOptionsError('a limit is due: `limit` and `window`, or `limits`')
     throw new PluginOptionsError('either `limit` or `limits` is due, not both', ['limit'])
@@ -108,25 +120,24 @@ export function check(given: Options, { stores }: PluginSurroundings): void {
     const extra = given.window === undefined ? 'burst' : 'window'
     throw new PluginOptionsError(`\`${extra}\` stands with each of the \`limits\``, [extra])
   }
-  if (!stores.has(store)) throw new PluginOptionsError(noSuch('store', store, stores), ['store'])
-  if (mode === 'lease' && store === 'memory')
-    throw new PluginOptionsError('a lease is taken from a shared store; memory needs none', ['mode'])
   const names = new Set<string>()
   for (const [i, policy] of policies(given).entries()) {
     const path = limits === undefined ? [] : ['limits', i]
-    if (algorithm === 'sliding-log' && policy.limit > LONGEST_LOG)
-      throw new PluginOptionsError(`sliding-log takes limits up to ${LONGEST_LOG}`, [...path, 'limit'])
-    const burst = limits === undefined ? given.burst : limits[i]!.burst
-    if (burst !== undefined && algorithm !== 'token-bucket')
-      throw new PluginOptionsError('only the token-bucket has a burst', [...path, 'burst'])
-    if (typeof cost === 'number' && cost > (algorithm === 'token-bucket' ? policy.burst : policy.limit))
-      throw new PluginOptionsError(`no request would ever pass: it costs ${cost}`, [...path, 'limit'])
-    if (names.has(policy.name))
-      throw new PluginOptionsError(`two limits are named "${policy.name}"; give them names`, path)
-    names.add(policy.name)
+    part(() => {
+      if (algorithm === 'sliding-log' && policy.limit > LONGEST_LOG)
+        throw new PluginOptionsError(`sliding-log takes limits up to ${LONGEST_LOG}`, [...path, 'limit'])
+      const burst = limits === undefined ? given.burst : limits[i]!.burst
+      if (burst !== undefined && algorithm !== 'token-bucket')
+        throw new PluginOptionsError('only the token-bucket has a burst', [...path, 'burst'])
+      if (typeof cost === 'number' && cost > (algorithm === 'token-bucket' ? policy.burst : policy.limit))
+        throw new PluginOptionsError(`no request would ever pass: it costs ${cost}`, [...path, 'limit'])
+    })
+    part(() => {
+      if (names.has(policy.name))
+        throw new PluginOptionsError(`two limits are named "${policy.name}"; give them names`, path)
+      names.add(policy.name)
+    })
   }
-  attribute(() => compileKey(key), 'key')
-  if (typeof cost === 'string') attribute(() => compileAttribute(cost), 'cost')
 }
 
 function attribute(compile: () => unknown, option: string): void {

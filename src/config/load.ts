@@ -267,7 +267,7 @@ async function pluginProblems(raw: Record<string, unknown>, catalog: Catalog, ba
     if (route.plugins !== undefined) lists.push([['routes', i, 'plugins'], route.plugins])
   }
   const [upstreams, stores] = [namesIn(raw.upstreams), namesIn(raw.stores)]
-  const surroundings: PluginSurroundings | null =
+  const surroundings: Omit<PluginSurroundings, 'part'> | null =
     upstreams === null || stores === null
       ? null
       : { upstreams: new Set(upstreams), stores: new Set([MEMORY_STORE, ...stores]), baseDir }
@@ -358,27 +358,40 @@ function optionProblems(
   definition: PluginDefinition,
   entry: PluginEntry,
   path: Path,
-  context: PluginSurroundings | null,
+  context: Omit<PluginSurroundings, 'part'> | null,
 ): Problem[] {
   const whole = !holdsFaulty(entry.options)
-  try {
-    const { data, problems } = examine(definition.options, entry.options, path, ENTRY_OPTIONS)
-    if (problems.length > 0) return problems
-    const checked: unknown = whole && context !== null ? definition.check?.(data, context) : undefined
-    if (!(checked instanceof Promise)) return []
-    // What it will say comes too late; without this a check that refuses would let everything pass.
-    checked.catch(() => {})
-    throw new TypeError('its `check` returned a promise; it has to answer at once')
-  } catch (error) {
-    if (!whole) return []
-    // By name: a user's module may bring its own copy of the class.
-    if (error instanceof Error && error.name === 'PluginOptionsError') {
-      const inner = (error as PluginOptionsError).path ?? []
-      return [{ path: [...path, ...inner], message: error.message, code: 'SLUICE_CONFIG_PLUGIN' }]
+  const told: Problem[] = []
+  const part = (check: () => unknown) => {
+    try {
+      const checked = check()
+      if (!(checked instanceof Promise)) return
+      // What it will say comes too late; without this a check that refuses would let everything pass.
+      checked.catch(() => {})
+      throw new TypeError('its `check` returned a promise; it has to answer at once')
+    } catch (error) {
+      if (whole) told.push(checkProblem(error, path))
     }
-    const message = `the plugin failed while its options were checked: ${firstLine(error)}`
-    return [{ path, message, code: 'SLUICE_CONFIG_PLUGIN' }]
   }
+  part(() => {
+    const { data, problems } = examine(definition.options, entry.options, path, ENTRY_OPTIONS)
+    told.push(...problems)
+    return problems.length === 0 && whole && context !== null
+      ? definition.check?.(data, { ...context, part })
+      : undefined
+  })
+  return told
+}
+
+/** What the check of a plugin at `path` threw. */
+function checkProblem(error: unknown, path: Path): Problem {
+  // By name: a user's module may bring its own copy of the class.
+  if (error instanceof Error && error.name === 'PluginOptionsError') {
+    const inner = (error as PluginOptionsError).path ?? []
+    return { path: [...path, ...inner], message: error.message, code: 'SLUICE_CONFIG_PLUGIN' }
+  }
+  const message = `the plugin failed while its options were checked: ${firstLine(error)}`
+  return { path, message, code: 'SLUICE_CONFIG_PLUGIN' }
 }
 
 function holdsFaulty(value: unknown): boolean {

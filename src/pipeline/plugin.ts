@@ -97,6 +97,11 @@ export interface PluginSurroundings {
   readonly stores: ReadonlySet<string>
   /** Folder of the YAML file: relative paths in options start here. */
   readonly baseDir: string
+  /**
+   * Run a part of the check on its own: what it throws is told beside what the other parts throw, so that one run names
+   * all faults. Without parts the first that is thrown is the only one.
+   */
+  part(check: () => void): void
 }
 
 /** What a plugin may know of its place when it is created. */

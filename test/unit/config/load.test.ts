@@ -6,6 +6,7 @@ import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
+import bundled from '../../../plugins/bundled.ts'
 import { formatFault } from '../../../src/config/fault.ts'
 import { deepFreeze, faultIn, loadFile, loadText, remedyIn } from '../../../src/config/load.ts'
 import { providers } from '../../../src/discovery/providers.ts'
@@ -46,6 +47,42 @@ const nested = definePlugin({
 const context = () => ({ env: { PORT: '8080', API_TOKEN: 'hunter2' }, catalog: new Catalog([limit, id, nested]) })
 const faultsOf = async (text: string) => (await loadText(text, 'g.yaml', context())).faults.map(formatFault)
 const HEAD = 'listeners: [{ name: web, port: 0 }]\nupstreams: { a: { endpoints: ["127.0.0.1:1"] } }\n'
+
+t.test('all faults of one plugin at once, also those that its check finds', async t => {
+  const cases: [string, string[]][] = [
+    [
+      '{ canary: { label: host, rules: [{ when: {}, to: b }], split: [{ to: c, weight: 1 }, { to: a, weight: 1 }, { to: a, weight: 1 }], sticky: { by: x, fallback: y } } }',
+      ['label', 'rules[0].to', 'rules[0].when', 'split[0].to', 'split[2].to', 'sticky.by', 'sticky.fallback'],
+    ],
+    [
+      '{ rate-limit: { store: x, key: y, cost: z, limits: [{ limit: 1, window: 1s, burst: 2 }, { limit: 2, window: 1s }] } }',
+      ['cost', 'key', 'limits[0].burst', 'limits[1]', 'store'],
+    ],
+    [
+      '{ circuit-breaker: { window: 1s, calls: 5, minimumCalls: 6, fallback: { upstream: x } } }',
+      ['calls', 'fallback.upstream', 'minimumCalls'],
+    ],
+    [
+      '{ headers: { request: { set: { a: "${header.}", b: "${jwt.}" }, remove: [te, host] }, response: { add: { c: "${cookie.}" } } } }',
+      ['request.remove[0]', 'request.remove[1]', 'request.set.a', 'request.set.b', 'response.add.c'],
+    ],
+    [
+      "{ cors: { credentials: true, origins: ['null', '~.*'], methods: ['*'], headers: ['*'] } }",
+      ['headers[0]', 'methods[0]', 'origins[0]', 'origins[1]'],
+    ],
+    ['{ ip-filter: { allow: [], deny: [] } }', ['allow', 'deny']],
+    [
+      '{ jwt: { issuers: [{ issuer: a, key: ./no.pem }, { issuer: b, jwksFile: ./no.json }] } }',
+      ['issuers[0].key', 'issuers[1].jwksFile'],
+    ],
+  ]
+  for (const [entry, paths] of cases) {
+    const catalog = new Catalog(bundled)
+    const { faults } = await loadText(`${HEAD}plugins: [${entry}]\n`, 'g.yaml', { ...context(), catalog })
+    const told = faults.map(({ path }) => path.replace(/^plugins\[0\](?:\.[a-z-]+|\["[a-z-]+"\])\./, ''))
+    t.same(told.sort(), paths, entry)
+  }
+})
 
 t.test('one wrong value is one fault, at its place', async t => {
   // Each text follows HEAD, so that its first line is the third of the file.
