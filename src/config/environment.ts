@@ -8,6 +8,9 @@ const ATTRIBUTE = /^(?:route|host|path|method|consumer|(?:client|header|query|co
 const REFERENCE = /\$\$\{|\$\{([^}]*)(\}?)/g
 const NAME = /^([A-Za-z_][A-Za-z0-9_]*)(?::-([\s\S]*))?$/
 
+/** A default as shells have it, too. */
+const OTHER_DEFAULT = /^[A-Za-z_][A-Za-z0-9_]*(?::?[-=?+]|:)/
+
 /** A scalar with its references replaced. */
 export interface Substituted {
   readonly text: string
@@ -38,9 +41,11 @@ export function substitute(text: string, env: Readonly<Record<string, string | u
     const found = NAME.exec(inner)
     if (found === null) {
       const lack = inner.includes('.') ? 'no variable and no attribute of a request' : 'no variable'
-      faults.push(
-        `${JSON.stringify(whole)} names ${lack}: letters, digits and _ are due; write \`$\${\` for a literal one`,
-      )
+      // Not all of it: what follows the name may be a default that is a secret, in a form of other languages.
+      const [name] = /^[\w.]*/.exec(inner)!
+      const shown = name === inner ? whole : `\${${name}…}`
+      const other = OTHER_DEFAULT.test(inner) ? `a default is written \${${name}:-…}` : 'letters, digits and _ are due'
+      faults.push(`${JSON.stringify(shown)} names ${lack}: ${other}; write \`$\${\` for a literal one`)
       return whole
     }
     const name = found[1]!

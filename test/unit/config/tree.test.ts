@@ -121,6 +121,14 @@ t.test('variables of the environment', async t => {
   ])
   for (const foreign of ['${env.NAME}', 'x-${secrets.NAME}', '${.}', '${routes.a}', '${header-x.y}'])
     t.match(faultsOf(`a: "${foreign}"\n`), [/names no variable and no attribute of a request: /], foreign)
+  for (const other of ['=', ':=', '-', ':?', ':+', ':'])
+    t.same(
+      faultsOf(`a: "\${DB_PASSWORD${other}hunter2}"\n`),
+      [
+        'g.yaml:1:4 a: "${DB_PASSWORD…}" names no variable: a default is written ${DB_PASSWORD:-…}; write `$${` for a literal one (SLUICE_CONFIG_ENV)',
+      ],
+      'a default in the form of other languages may be a secret',
+    )
   for (const nested of ['${A:-${B:-x}}', '${A:-x${NAME}y}', '${${NAME}}', '${header.${NAME}}']) {
     t.same(faultsOf(`a: "${nested}"\n`), [
       'g.yaml:1:4 a: variables cannot stand inside one another; a default is plain text (SLUICE_CONFIG_ENV)',
