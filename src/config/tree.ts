@@ -27,6 +27,17 @@ const MAX_KEYS = 50_000
 /** Values that all aliases together may expand to. */
 const MAX_ALIASED = 10_000
 const ADVISE_QUOTES = '; a text that begins with * stands in quotes'
+const NO_TAGS = 'tags are not supported; a text that begins with ! stands in quotes'
+/** Errors of the library that quote what stands there, which may be a password without its quotes, and what is told instead. */
+const QUOTING: readonly (readonly [begin: string, told: string])[] = [
+  ['Unresolved tag', NO_TAGS],
+  ['Could not resolve tag', NO_TAGS],
+  [
+    'Block scalar header',
+    'a text that begins with | or > stands in quotes; as a sign of lines to come it stands alone',
+  ],
+  ['Invalid escape', 'there is no such escape; between double quotes write \\\\ for \\, or take single ones'],
+]
 /** One slip of syntax makes many errors; the first ones tell. */
 const MAX_SYNTAX_FAULTS = 10
 
@@ -189,7 +200,9 @@ function syntaxFaults(
     if (/[{[,].*\$\{/.test(before)) advice = `; inside { } or [ ] write "\${NAME}" in quotes`
     else if (/[{[,].*\/\{/.test(before)) advice = '; a parameter of a path is written :id'
     if (error.message.startsWith('Alias')) advice = ADVISE_QUOTES
-    add(offset, [], `${error.message.split('\n')[0]}${advice}`, 'SLUICE_CONFIG_SYNTAX')
+    const quoting = QUOTING.find(([begin]) => error.message.startsWith(begin))
+    const message = quoting === undefined ? `${error.message.split('\n')[0]}${advice}` : quoting[1]
+    add(offset, [], message, 'SLUICE_CONFIG_SYNTAX')
     if (++told === MAX_SYNTAX_FAULTS) return
   }
 }
@@ -242,7 +255,7 @@ class Walk {
     const { anchor, tag } = node as { anchor?: string; tag?: string }
     if (anchor !== undefined) this.anchors.set(anchor, node)
     if (tag !== undefined && !CORE_TAG.test(tag)) {
-      this.add(start(node), path, `tags such as ${quote(tag)} are not supported`, 'SLUICE_CONFIG_SYNTAX')
+      this.add(start(node), path, NO_TAGS, 'SLUICE_CONFIG_SYNTAX')
     }
     const before = this.substituted.length
     let read: Value
@@ -259,12 +272,7 @@ class Walk {
   private alias(node: Node & { source: string }, path: Path, depth: number): Value {
     const target = this.anchors.get(node.source)
     if (target === undefined) {
-      this.add(
-        start(node),
-        path,
-        `there is no anchor &${node.source} before this alias${ADVISE_QUOTES}`,
-        'SLUICE_CONFIG_SYNTAX',
-      )
+      this.add(start(node), path, `there is no such anchor before this alias${ADVISE_QUOTES}`, 'SLUICE_CONFIG_SYNTAX')
       return UNREADABLE
     }
     const read = this.done.get(target)
@@ -334,7 +342,7 @@ class Walk {
     const key = typeof node.value === 'string' ? node.value : node.source!
     const { anchor, tag } = node as { anchor?: string; tag?: string }
     if (tag !== undefined && !CORE_TAG.test(tag)) {
-      this.add(at, path, `tags such as ${quote(tag)} are not supported`, 'SLUICE_CONFIG_SYNTAX')
+      this.add(at, path, NO_TAGS, 'SLUICE_CONFIG_SYNTAX')
     }
     if (anchor !== undefined) {
       this.anchors.set(anchor, node)

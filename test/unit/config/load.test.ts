@@ -600,7 +600,7 @@ t.test('what a fault of the text leaves open is not told as something else', asy
     [
       'shutdown: *gone\n',
       [
-        '3:11 shutdown: there is no anchor &gone before this alias; a text that begins with * stands in quotes (SLUICE_CONFIG_SYNTAX)',
+        '3:11 shutdown: there is no such anchor before this alias; a text that begins with * stands in quotes (SLUICE_CONFIG_SYNTAX)',
       ],
     ],
     [
@@ -677,7 +677,7 @@ routes:
     ],
   )
   t.match(await faultsOf('*gone\n'), [
-    'g.yaml:1:1 there is no anchor &gone before this alias; a text that begins with * stands in quotes (SLUICE_CONFIG_SYNTAX)',
+    'g.yaml:1:1 there is no such anchor before this alias; a text that begins with * stands in quotes (SLUICE_CONFIG_SYNTAX)',
   ])
 })
 
