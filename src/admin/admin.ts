@@ -190,7 +190,8 @@ function factsOf(plugin: Plugin, about: 'routes' | 'upstreams'): [string, object
   if (plugin.inspect === undefined) return []
   try {
     const told = plugin.inspect() as Partial<Record<typeof about, Readonly<Record<string, object>>>> | null | undefined
-    return Object.entries(told?.[about] ?? {})
+    // As JSON here: what has none, such as a circle or a bigint, would break the page past this place.
+    return Object.entries(JSON.parse(JSON.stringify(told?.[about] ?? {})) as Record<string, object>)
   } catch {
     // A user's plugin that breaks here must not take the page with it.
     return []

@@ -1,4 +1,6 @@
 // The admin pages: what each shows, what none shows, and how they refuse.
+import { writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { Gauge } from 'prom-client'
 import t, { type Test } from 'tap'
 import { registry } from '../../src/metrics.ts'
@@ -208,4 +210,24 @@ t.test('/metrics: reloads, and a collector that fails is no end of the process',
   t.teardown(() => registry.removeSingleMetric('broken'))
   t.equal((await page(g, '/metrics')).status, 500)
   t.ok(broken)
+})
+
+t.test('a plugin whose facts are no JSON takes no page and no gateway with it', async t => {
+  const { g, text } = await start(t)
+  const folder = dirname(g.file)
+  for (const [i, facts] of [
+    'const a = {}; a.a = a; return a',
+    'return { n: 1n }',
+    "return { toJSON() { throw new Error('no') } }",
+  ].entries()) {
+    writeFileSync(
+      join(folder, `odd${i}.mjs`),
+      `import { definePlugin, z } from 'sluice'
+export default definePlugin({ name: 'odd', description: 'O.', options: z.strictObject({}), create: () => ({
+  inspect() { const facts = () => { ${facts} }; return { upstreams: { up: facts() }, routes: { all: facts() } } },
+}) })`,
+    )
+    t.ok(await g.reload(text.replace('[request-id]', `[./odd${i}.mjs]`)), facts)
+    for (const path of ['/upstreams', '/routes']) t.equal((await page(g, path)).status, 200, `${path} ${facts}`)
+  }
 })
