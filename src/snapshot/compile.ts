@@ -11,7 +11,7 @@ import type { Exchange } from '../exchange/exchange.ts'
 import { Slot } from '../exchange/slot.ts'
 import { CertificateError } from '../http/certificates.ts'
 import { CidrSet } from '../http/cidr.ts'
-import type { Log } from '../log.ts'
+import { type Log, thrownText } from '../log.ts'
 import { pluginCounter } from '../metrics.ts'
 import { hint, noSuch } from '../nearest.ts'
 import { type Catalog, firstLine } from '../pipeline/catalog.ts'
@@ -469,8 +469,7 @@ function namesIn(object: object): Set<string> {
 export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
   for (const { plugin, definition, shared } of sites) {
     const failed = (error: unknown) => {
-      const text = error instanceof Error ? error.message : String(error)
-      log.error('a plugin failed to close', { plugin: definition.name, error: text })
+      log.error('a plugin failed to close', { plugin: definition.name, error: thrownText(error) })
     }
     try {
       const closing: unknown = plugin.close?.()

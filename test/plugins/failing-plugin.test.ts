@@ -13,6 +13,24 @@ const reject = () => Promise.reject(new Error('boom'))
 /** Phases as a plugin may get them wrong, and what the client sees. */
 const CASES: Record<string, { phases: Record<string, unknown>; seen: 'refused' | 'cut' | 'whole' }> = {
   'onRequest throws': { phases: { onRequest: boom }, seen: 'refused' },
+  'onRequest throws what has no text': {
+    phases: {
+      onRequest: () => {
+        throw Object.assign(Object.create(null), { boom: 1 })
+      },
+    },
+    seen: 'refused',
+  },
+  'onRequest returns what throws when it is awaited': {
+    // biome-ignore lint/suspicious/noThenProperty: that is what is tried
+    phases: { onRequest: () => ({ then: boom }) },
+    seen: 'refused',
+  },
+  'onResponse returns what throws when it is awaited': {
+    // biome-ignore lint/suspicious/noThenProperty: that is what is tried
+    phases: { onResponse: () => ({ then: boom }) },
+    seen: 'refused',
+  },
   'onRequest rejects': { phases: { onRequest: reject }, seen: 'refused' },
   'onRequest returns nonsense': { phases: { onRequest: () => 'no reply' }, seen: 'refused' },
   'onRequest answers with a broken header': {
