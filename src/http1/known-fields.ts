@@ -78,13 +78,18 @@ export function hashName(name: string): number {
 /** Every name of the table. */
 export const KNOWN_NAMES: readonly string[] = [...Object.keys(SPECIAL), ...COMMON]
 
-const UNSEEN: ReadonlySet<number> = new Set([
-  ...[Field.Connection, Field.Drop, Field.Te, Field.TransferEncoding, Field.Upgrade, Field.ContentLength],
-])
+const UNSEEN: readonly number[] = [
+  Field.Connection,
+  Field.Drop,
+  Field.Te,
+  Field.TransferEncoding,
+  Field.Upgrade,
+  Field.ContentLength,
+]
 
 /** The names that go no further than the codec: hop-by-hop and framing. No route and no plugin sees them. */
 export const UNSEEN_NAMES: ReadonlySet<string> = new Set(
-  Object.keys(SPECIAL).filter(name => UNSEEN.has(SPECIAL[name]!)),
+  Object.keys(SPECIAL).filter(name => UNSEEN.includes(SPECIAL[name]!)),
 )
 
 for (const name of KNOWN_NAMES) {
