@@ -48,6 +48,7 @@ export class SocketWriter {
   #handle: StreamHandle | null
   /** Writes of ours that libuv still holds. */
   #held = 0
+  #failed = false
   readonly #onDrain: () => void
   readonly #onFail: (() => void) | null
   /** Tells of a write of the stream's that failed: Node destroys the socket behind it. */
@@ -120,6 +121,7 @@ export class SocketWriter {
 
   /** The connection is broken. False where the owner will hear of it. */
   #fail(): boolean {
+    this.#failed = true
     const onFail = this.#onFail
     if (onFail === null) {
       this.socket.destroy()
@@ -165,6 +167,11 @@ export class SocketWriter {
     const socket = this.socket as Socket & { resetAndClosing?: boolean }
     socket.resetAndClosing = true
     socket.destroy()
+  }
+
+  /** A write failed: where it is the last one that returned false, nothing of that went out. */
+  get failed(): boolean {
+    return this.#failed || this.socket.errored !== null
   }
 
   /** Bytes that the kernel has not taken yet. */

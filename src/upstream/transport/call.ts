@@ -17,6 +17,8 @@ export interface Carrier {
   writeChunk(before: string, bytes: Uint8Array, after: string): boolean
   /** Request bytes as latin1 text. */
   writeText(text: string): boolean
+  /** After a write that returned false: it failed, and nothing of it went out. */
+  readonly failed: boolean
   /** Go on reading. */
   resume(): void
   /** Close now, and say nothing more. */
@@ -49,8 +51,14 @@ export class Http1Call implements Call {
   #bodyTouched = false
   /** The body as it went out, of a request that may be sent again; null for one that may not, or is too large. */
   #kept: string | null
+  /** All that was written, where the kernel took nothing of it: the connection was reset before. */
+  #unsent: string | null = null
   #left = 0
+  /** Nothing was written to the connection so far. */
+  #fresh = true
   #retried = false
+  /** An upstream may have seen it on the connection before. */
+  #seen = false
   #waiting: Timer | null = null
 
   constructor(
@@ -86,8 +94,12 @@ export class Http1Call implements Call {
     this.#waiting?.remove()
     this.#connection = connection
     const length = this.head.bodyLength
-    this.#gathered = requestHead(this.head, this.#host)
-    if (length === 0) this.requestEnded = true
+    this.#fresh = true
+    this.#gathered = this.#unsent ?? requestHead(this.head, this.#host)
+    if (this.#unsent !== null) {
+      this.#unsent = null
+      if (!this.requestEnded) this.#body.resume()
+    } else if (length === 0) this.requestEnded = true
     else if (this.#bodyTouched) {
       this.#gathered += this.#kept
       this.requestEnded = true
@@ -125,14 +137,23 @@ export class Http1Call implements Call {
     if (this.#kept !== null) this.#kept += before + latin1(chunk) + after
     const text = this.#gathered + before
     this.#gathered = ''
-    if (!connection.writeChunk(text, chunk, after) && !last) this.#body.pause()
+    if (!connection.writeChunk(text, chunk, after)) {
+      if (!last) this.#body.pause()
+      if (this.#fresh && connection.failed) this.#unsent = text + latin1(chunk) + after
+    }
+    this.#fresh = false
   }
 
   #flush(): void {
-    if (this.#gathered === '' || this.#connection === null) return
+    const connection = this.#connection
+    if (this.#gathered === '' || connection === null) return
     const text = this.#gathered
     this.#gathered = ''
-    if (!this.#connection.writeText(text) && !this.requestEnded) this.#body.pause()
+    if (!connection.writeText(text)) {
+      if (!this.requestEnded) this.#body.pause()
+      if (this.#fresh && connection.failed) this.#unsent = text
+    }
+    this.#fresh = false
   }
 
   /** The socket takes more. Called by the connection. */
@@ -142,7 +163,9 @@ export class Http1Call implements Call {
 
   /** May this request be sent on another connection after this one closed without a byte of answer (RFC 9112 9.3.1)? */
   mayRestart(): boolean {
-    if (this.#retried || !isIdempotent(this.head.method)) return false
+    if (this.#retried) return false
+    if (this.#unsent !== null) return true
+    if (!isIdempotent(this.head.method)) return false
     return !this.#bodyTouched || (this.requestEnded && this.#kept !== null)
   }
 
@@ -150,7 +173,10 @@ export class Http1Call implements Call {
   restart(): void {
     this.#retried = true
     this.#connection = null
-    this.requestEnded = false
+    if (this.#unsent === null) {
+      this.#seen = true
+      this.requestEnded = false
+    }
     if (this.#bodyStarted && !this.#bodyTouched) this.#body.pause()
     this.#pool.again(this)
   }
@@ -204,7 +230,7 @@ export class Http1Call implements Call {
   ): GatewayError {
     return new GatewayError(code, message, {
       retryable: !(this.#bodyTouched || answerBegun),
-      unsent: unsent && !this.#retried,
+      unsent: unsent && !this.#seen,
     })
   }
 }

@@ -119,6 +119,10 @@ export class UpstreamConnection {
     return this.#wrote(this.#writer.text(text))
   }
 
+  get failed(): boolean {
+    return this.#writer.failed
+  }
+
   /**
    * Until the request is whole, the upstream owes us room, and the client the next bytes; from then on the upstream owes
    * us an answer.

@@ -157,12 +157,13 @@ for (const scheme of ['http', 'https'] as const) {
       raw.resetAndDestroy()
       const head = requestHead(size === 0 ? 'GET' : 'POST', 'h.test', '/second')
       const sent = send(pool, { ...head, bodyLength: size }, new Uint8Array(size))
-      if (size === 0) (await peer(1, '/second')).socket.write('HTTP/1.1 204 No Content\r\n\r\n')
+      // Nothing of it went out, so it is sent again, whatever it is.
+      ;(await peer(1, '/second')).socket.write('HTTP/1.1 204 No Content\r\n\r\n')
       await eventually(
         () => sent.came !== '',
         () => 'nothing came',
       )
-      t.equal(sent.came, size === 0 ? '204 end' : ' SLUICE_UPSTREAM_RESET')
+      t.equal(sent.came, '204 end')
     }
   })
 }
