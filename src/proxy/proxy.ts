@@ -277,6 +277,8 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   fail(x: Passage, error: GatewayError): void {
     if (x.finished) return
     if (error.code === 'SLUICE_PLUGIN_FAILED') this.report(x, null, error.message)
+    // Nobody waits for the rest of that request any more (RFC 9110 15.5.9).
+    if (error.code === 'SLUICE_REQUEST_TIMEOUT') x.down.close()
     x.attempt?.cancel(error)
     x.attempt = null
     x.error = error

@@ -464,6 +464,15 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
     t.equal(idle.text, '', 'an idle connection is closed without a word')
   })
 
+  await t.test('a body that stops, by the time of the upstream: 408, and the connection ends', async t => {
+    const { client } = await chain(t, engine, { up: { timeouts: { idle: '200ms' } } })
+    client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 10').send('12345')
+    const answer = await client.response()
+    t.equal(answer.status, 408)
+    t.equal(answer.get('connection'), 'close')
+    t.equal(await client.closed, 'fin')
+  })
+
   await t.test('an answer before the end of the body arrives, and the upload ends', async t => {
     const { up, client } = await chain(t, engine, { listener: { limits: { body: 'unlimited' } } })
     up.onRequest = request => request.reply('403 Forbidden', 'enough')
