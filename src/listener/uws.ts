@@ -172,7 +172,7 @@ class UwsListener implements Listener, UwsOwner {
     const head = heads.read(req, this.#peer !== '' ? this.#peer : addressText(res.getRemoteAddress()))
     this.#inFlight++
     if (head === null) {
-      this.#refuse(res)
+      this.#refuse(res, req.getCaseSensitiveMethod())
       return
     }
     const down = new UwsDownstream(this, res, head.method, head.bodyLength, heads.close, heads.closesItself)
@@ -187,9 +187,9 @@ class UwsListener implements Listener, UwsOwner {
    * Answered only after this read: what else stands in it may be read as a next request by the library, and must meet
    * an answer that is due, for then the library closes the connection and hands on nothing.
    */
-  #refuse(res: UwsResponse): void {
+  #refuse(res: UwsResponse, method: string): void {
     const { error, closesItself } = this.#heads
-    const down = new UwsDownstream(this, res, 'GET', 0, true, closesItself)
+    const down = new UwsDownstream(this, res, method, 0, true, closesItself)
     down.attach()
     setImmediate(() => this.#receiver.refuse(error, down))
   }

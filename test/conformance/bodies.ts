@@ -339,6 +339,24 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
     t.equal(up.requests.length, 0)
   })
 
+  await t.test('a HEAD that is refused is refused without content', async t => {
+    const { up, gateway } = await chain(t, engine)
+    for (const [field, status] of [
+      ['Expect: 200-ok', 417],
+      ['Connection: a b', 400],
+      ['Content-Length: 10485761', 413],
+      [`A: ${'x'.repeat(17_000)}`, 431],
+    ] as const) {
+      const client = await gateway.connect()
+      const answer = await client.head('HEAD / HTTP/1.1', 'Host: h.test', field).response('HEAD')
+      t.equal(answer.status, status)
+      t.not(answer.get('content-length'), '0', 'that of an answer to GET')
+      await client.closed
+      t.equal(client.rest, '')
+    }
+    t.equal(up.requests.length, 0)
+  })
+
   await t.test('a body that says it is too large is refused before the upstream hears of it', async t => {
     const { up, client } = await chain(t, engine, { listener: { limits: { body: '1KiB' } } })
     client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 1024').send(Buffer.alloc(1024, 'a'))
