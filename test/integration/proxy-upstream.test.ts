@@ -323,6 +323,21 @@ t.test('stale connections', async t => {
     t.equal(await ask(client), '200 ok')
   })
 
+  await t.test('nor does a full pool give it one that was used', async t => {
+    const { up, gateway } = await chain(t, { up: { connections: { max: 1 } }, route: { retry: { attempts: 0 } } })
+    // It closes after each answer and does not say so: whoever waited gets a connection that ends at that moment.
+    up.onRequest = request => {
+      request.reply('200 OK', request.target)
+      request.peer.socket.end()
+    }
+    const clients = await Promise.all(Array.from({ length: 6 }, () => gateway.connect()))
+    const answers = await Promise.all(clients.map((client, i) => ask(client, `/${i}`)))
+    t.strictSame(
+      answers,
+      clients.map((_, i) => `200 /${i}`),
+    )
+  })
+
   await t.test('a 408 and a FIN on an idle connection reach nobody', async t => {
     const { up, client, gateway } = await chain(t)
     t.equal(await ask(client), '200 ok')

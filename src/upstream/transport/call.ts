@@ -42,6 +42,8 @@ export class Http1Call implements Call {
   done = false
   /** The whole request was handed to the socket. */
   requestEnded = false
+  /** A connection turned out stale: it is owed one that was never used. */
+  retried = false
   readonly #pool: CarrierSource
   readonly #host: string
   readonly #body: BodySource
@@ -56,7 +58,6 @@ export class Http1Call implements Call {
   #left = 0
   /** Nothing was written to the connection so far. */
   #fresh = true
-  #retried = false
   /** An upstream may have seen it on the connection before. */
   #seen = false
   #waiting: Timer | null = null
@@ -163,7 +164,7 @@ export class Http1Call implements Call {
 
   /** May this request be sent on another connection after this one closed without a byte of answer (RFC 9112 9.3.1)? */
   mayRestart(): boolean {
-    if (this.#retried) return false
+    if (this.retried) return false
     if (this.#unsent !== null) return true
     if (!isIdempotent(this.head.method)) return false
     return !this.#bodyTouched || (this.requestEnded && this.#kept !== null)
@@ -171,7 +172,7 @@ export class Http1Call implements Call {
 
   /** Send again on a fresh connection. Called by the connection. */
   restart(): void {
-    this.#retried = true
+    this.retried = true
     this.#connection = null
     if (this.#unsent === null) {
       this.#seen = true

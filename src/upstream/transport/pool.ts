@@ -114,9 +114,15 @@ export class Http1Pool implements EndpointPool {
   /** A connection is clean and free. Called by the connection. */
   release(connection: UpstreamConnection): void {
     const call = this.#dequeue()
-    if (call !== null) connection.begin(call)
-    else if (this.#closed) connection.destroy()
-    else this.#idle.push(connection)
+    if (call === null) {
+      if (this.#closed) connection.destroy()
+      else this.#idle.push(connection)
+    } else if (call.retried) {
+      // What an upstream closes once it may close again: this one makes room.
+      this.#connections.delete(connection)
+      this.#connect().begin(call)
+      connection.destroy()
+    } else connection.begin(call)
   }
 
   /** A connection is gone. Called by the connection; a second time does nothing. */
