@@ -316,6 +316,21 @@ t.test('stale connections', async t => {
     }
   })
 
+  await t.test('and elsewhere, where nobody listens there any more', async t => {
+    const [gone, other] = [await RawUpstream.start(t), await RawUpstream.start(t)]
+    const { client } = await chain(t, { up: { endpoints: [gone.address, other.address] } })
+    for (let i = 0; i < 2; i++) t.equal(await ask(client), '200 ok')
+    client.head('POST /again HTTP/1.1', 'Host: h.test', 'Content-Length: 0')
+    gone.peers[0]!.socket.resetAndDestroy()
+    const closed = gone.close()
+    t.equal((await client.response()).status, 200)
+    await closed
+    t.strictSame(
+      [gone, other].map(one => one.requests.map(request => request.target)),
+      [['/'], ['/', '/again']],
+    )
+  })
+
   await t.test('with the one place of the pool too', async t => {
     const { up, client } = await chain(t, { up: { connections: { max: 1, pending: 0 } } })
     t.equal(await ask(client), '200 ok')
