@@ -74,6 +74,8 @@ export class HeadParser {
   hasUnderscore = false
   acceptsTrailers = false
   expectContinue = false
+  /** Seconds that an answer's Keep-Alive gives the connection when it is idle (RFC 2068 19.7.1.1), or -1. */
+  idleSeconds = -1
 
   readonly #options: ConnectionOptions = { close: false, keepAlive: false, upgrade: false, named: null }
   #scratch: Int32Array = new Int32Array(4 * 128)
@@ -307,6 +309,7 @@ export class HeadParser {
     this.hasDate = false
     this.acceptsTrailers = false
     this.expectContinue = false
+    this.idleSeconds = -1
     this.host = ''
     this.#hasTrailerField = false
     const options = this.#options
@@ -359,6 +362,9 @@ export class HeadParser {
           break
         case Field.Upgrade:
           upgradeField = true
+          break
+        case Field.KeepAlive:
+          if (!request) this.idleSeconds = idleSeconds(value)
           break
         case Field.Te:
           if (TRAILERS.test(value)) this.acceptsTrailers = true
@@ -447,6 +453,11 @@ export class HeadParser {
     if (this.minor === 0) return this.#refuse('Transfer-Encoding in HTTP/1.0')
     return true
   }
+}
+
+function idleSeconds(value: string): number {
+  const found = /(?:^|[ ,\t])timeout=(\d{1,9})(?![^ ,;\t])/i.exec(value)
+  return found === null ? -1 : Number(found[1])
 }
 
 function matches(bytes: Buffer, at: number, limit: number, text: string): boolean {

@@ -14,11 +14,12 @@ export const Field = {
   Expect: 8,
   Trailer: 9,
   Date: 10,
+  KeepAlive: 11,
 } as const
 
 const SPECIAL: Record<string, number> = {
   connection: Field.Connection,
-  'keep-alive': Field.Drop,
+  'keep-alive': Field.KeepAlive,
   'proxy-connection': Field.Drop,
   'proxy-authenticate': Field.Drop,
   'proxy-authorization': Field.Drop,
@@ -85,6 +86,7 @@ const UNSEEN: readonly number[] = [
   Field.TransferEncoding,
   Field.Upgrade,
   Field.ContentLength,
+  Field.KeepAlive,
 ]
 
 /** The names that go no further than the codec: hop-by-hop and framing. No route and no plugin sees them. */

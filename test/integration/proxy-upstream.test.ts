@@ -139,6 +139,37 @@ t.test('pool', async t => {
     t.equal(up.requests.length, 1)
   })
 
+  await t.test('an unused connection closes before the upstream does that by its Keep-Alive', async t => {
+    for (const [field, before] of [
+      ['timeout=1', 800],
+      ['timeout=2, max=100', 1700],
+      ['max=5, Timeout=1', 800],
+      ['timeout=0', 200],
+    ] as const) {
+      const { up, client, gateway } = await chain(t)
+      up.onRequest = request => request.reply('200 OK', 'ok', `Keep-Alive: ${field}`)
+      const begun = performance.now()
+      for (let i = 0; i < 2; i++) t.equal(await ask(client), '200 ok')
+      await within(before, up.peers.at(-1)!.closed, () => `${field}: the idle connection stands`)
+      t.ok(performance.now() - begun > before / 2 - 150, `${field}: not at once`)
+      await eventually(
+        () => gateway.endpoint().pool.open === 0,
+        () => 'the pool counts it still',
+      )
+    }
+  })
+
+  await t.test('what is no Keep-Alive timeout, or a longer one, leaves the time as it is set', async t => {
+    for (const field of ['timeout=60', 'timeout=', 'timeout=1x', 'xtimeout=1', 'timeout=-1', '5', '']) {
+      const { up, client } = await chain(t, { up: { connections: { idle: '900ms' } } })
+      up.onRequest = request => request.reply('200 OK', 'ok', `Keep-Alive: ${field}`)
+      t.equal(await ask(client), '200 ok')
+      const begun = performance.now()
+      await within(1500, up.peers[0]!.closed, () => `${field}: the idle connection stands`)
+      t.ok(performance.now() - begun > 800, field)
+    }
+  })
+
   await t.test('an unused connection closes after its time', async t => {
     const { up, client, gateway } = await chain(t, { up: { connections: { idle: '100ms' } } })
     t.equal(await ask(client), '200 ok')

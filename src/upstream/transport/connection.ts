@@ -47,6 +47,8 @@ export class UpstreamConnection {
   #decoder: ChunkedDecoder | null = null
   #partial: Buffer = EMPTY
   #keepAlive = false
+  /** Milliseconds that it may be idle. */
+  #idle = 0
   #paused = false
   /** The socket takes more of the request. */
   #room = true
@@ -218,6 +220,8 @@ export class UpstreamConnection {
   #answer(call: Http1Call): void {
     const { status, chunked, contentLength } = parser
     this.#keepAlive = parser.minor > 0 ? !parser.close : parser.keepAlive && !parser.close
+    this.#idle = this.#pool.options.connections.idle
+    if (parser.idleSeconds >= 0) this.#idle = Math.min(this.#idle, safelyIdle(parser.idleSeconds * 1000))
     const bodiless = isBodiless(call.head.method, status)
     this.#phase = Phase.Body
     this.#decoder = null
@@ -303,7 +307,7 @@ export class UpstreamConnection {
     if (reusable) {
       this.#phase = Phase.Idle
       if (this.#paused) this.resume()
-      this.#timer.set(this.#pool.options.connections.idle)
+      this.#timer.set(this.#idle)
       this.#pool.release(this)
     } else this.destroy()
     call.sink.onEnd(trailers)
@@ -371,6 +375,11 @@ export class UpstreamConnection {
     // Its close is told at the end of this turn of the loop: a request that comes before must not go out on it.
     if (idle) this.#pool.forget(this)
   }
+}
+
+/** Less than the upstream closes it after: a request must not meet its FIN on the way. */
+function safelyIdle(ms: number): number {
+  return Math.max(ms - 1000, ms / 2)
 }
 
 /** It was the client who was waited for: to send on (`sending`), or to take what came, until `late`, the route's time. */
