@@ -8,6 +8,7 @@ import { type Fault, formatFault, type Path } from './config/fault.ts'
 import { faultIn, type Loaded, loadFile, remedyIn } from './config/load.ts'
 import { FileChecker } from './config/off-thread.ts'
 import { type Watching, watchFile } from './config/watch.ts'
+import { abortable } from './discovery/abortable.ts'
 import { hostPort } from './http/address.ts'
 import { loadEngine } from './listener/engines.ts'
 import { Handover } from './listener/handover.ts'
@@ -101,6 +102,8 @@ export class Gateway {
   #started = false
   #lastReload: ReloadState | null = null
   #stopping: Promise<void> | null = null
+  /** Aborted with the beginning of a stop: what a start or a reload waits for is not waited for then. */
+  readonly #halt = new AbortController()
 
   constructor(options: GatewayOptions) {
     this.#options = options
@@ -213,6 +216,8 @@ export class Gateway {
     do {
       this.#reloadAgain = false
       ok = await this.#reloadOnce().catch(error => {
+        // Nothing is wrong with the file then.
+        if (this.#stopping !== null) return false
         this.#rejected([`${this.#options.file}: the reload failed: ${(error as Error).message}`])
         return false
       })
@@ -222,7 +227,7 @@ export class Gateway {
 
   async #reloadOnce(): Promise<boolean> {
     const { file, env = process.env, plugins, modules = {} } = this.#options
-    const loaded: Loaded = await this.#checker.load(file, env)
+    const loaded: Loaded = await abortable(this.#checker.load(file, env), this.#halt.signal)
     if (loaded.config === null) return this.#rejected(loaded.faults.map(formatFault))
     let compiled: Compiled
     try {
@@ -248,17 +253,19 @@ export class Gateway {
         ...fresh.filter(({ port }) => !handover.concerns(port)),
         ...fresh.filter(({ port }) => handover.concerns(port)),
       ]) {
+        this.#halt.signal.throwIfAborted()
         at = ['listeners', config.listeners.indexOf(options)]
         opened.set(options, await this.#open(options, () => handover.makeWay(options.port)))
       }
       at = ['admin']
       if (config.admin !== null && admin === null) admin = await this.#openAdmin(config.admin, handover)
-      if (this.#stopping !== null) throw new Error('the gateway is stopping')
+      this.#halt.signal.throwIfAborted()
     } catch (error) {
       compiled.discard()
       for (const { listener } of opened.values()) this.#leave(listener)
       if (admin !== keptAdmin) await admin?.close()
-      if (this.#stopping === null) await this.#takeBack(handover)
+      if (this.#stopping !== null) return false
+      await this.#takeBack(handover)
       const { message } = error as Error
       if (!(error instanceof ListenError)) return this.#rejected([`${file}: ${message}`])
       return this.#rejected([
@@ -298,7 +305,7 @@ export class Gateway {
   async #compile(config: Config, catalog: Catalog, previous: Snapshot | null): Promise<Compiled> {
     const { file, env = process.env } = this.#options
     try {
-      return await compile(config, previous, { catalog, log: this.#log, file })
+      return await compile(config, previous, { catalog, log: this.#log, file, stop: this.#halt.signal })
     } catch (error) {
       if (!(error instanceof CompileError)) throw error
       throw new ConfigError([await faultIn(file, error.path, error.message, 'SLUICE_CONFIG_INVALID', env)])
@@ -387,6 +394,7 @@ export class Gateway {
   }
 
   async #stop(): Promise<void> {
+    this.#halt.abort()
     // Whoever starts it hears of what went wrong.
     if (!this.#started) await this.#starting?.catch(() => {})
     this.#watcher?.close()
@@ -394,7 +402,7 @@ export class Gateway {
     const snapshot = this.#snapshot
     if (snapshot === null) return
     const drains = this.listeners.map(listener => listener.drain())
-    // A reload that is under way gives up by itself, once its check is over.
+    // A reload that is under way gives up by itself.
     await within(Promise.all([...drains, ...this.#leaving.values(), this.#reloading]), snapshot.config.shutdown.grace)
     this.destroy()
     // Plugins hear of the exchanges that were cut before they are closed.

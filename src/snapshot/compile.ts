@@ -3,6 +3,7 @@
 import { dirname, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { Config } from '../config/document.ts'
+import { abortable } from '../discovery/abortable.ts'
 import { Registry } from '../discovery/discovery.ts'
 import { certificatePlaces } from '../discovery/options.ts'
 import type { Poller } from '../discovery/poller.ts'
@@ -48,6 +49,8 @@ export interface CompileContext {
   readonly log: Log
   /** The YAML file: relative paths start at its folder. */
   readonly file: string
+  /** Aborted when the gateway stops: then registries and stores are not waited for. */
+  readonly stop: AbortSignal
 }
 
 /** A fault that only compiling could find: the path inside the configuration and what is wrong there. */
@@ -219,7 +222,12 @@ class Compiler {
       await this.#breathe()
     }
     // A service that is asked for the first time: its endpoints first, then the requests.
-    await Promise.all(Array.from(this.#upstreams.values(), upstream => upstream.poller?.ready))
+    await this.#prepared(Array.from(this.#upstreams.values(), upstream => upstream.poller?.ready))
+  }
+
+  /** Wait for what never fails, and serves none but the first requests: a gateway that stops will see none. */
+  async #prepared(waits: readonly (Promise<void> | undefined)[]): Promise<void> {
+    await abortable(Promise.all(waits), this.#context.stop).catch(() => {})
   }
 
   /** A registry under other options may not answer: what it told before is better than nothing then. */
@@ -256,7 +264,7 @@ class Compiler {
         connecting.push(store.ready)
       }
     }
-    await Promise.all(connecting)
+    await this.#prepared(connecting)
   }
 
   async #carrySites(): Promise<void> {

@@ -6,7 +6,8 @@ import t, { type Test } from 'tap'
 import { sluice, startChild } from '../support/child-gateway.ts'
 import { RawClient } from '../support/raw-client.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
-import { eventually } from '../support/within.ts'
+import { makeReloading } from '../support/reloading-gateway.ts'
+import { eventually, within } from '../support/within.ts'
 
 t.jobs = 3
 
@@ -162,6 +163,49 @@ t.test('a signal before it listens ends it at once, in good order', async t => {
   )
   process.kill('SIGTERM')
   t.same(await process.exit(3000), { code: 0, signal: null })
+})
+
+/** A registry that takes connections and says nothing; `asked` resolves with the first. */
+async function silentRegistry(t: Test): Promise<{ address: string; asked: Promise<unknown> }> {
+  const server = createTcpServer(socket => socket.on('error', () => {})).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
+  return { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: once(server, 'connection') }
+}
+
+t.test('a reload that waits for a registry keeps no signal waiting', async t => {
+  const upstream = await RawUpstream.start(t)
+  const gateway = await startChild(t, CONFIG(upstream))
+  const { address, asked } = await silentRegistry(t)
+  gateway.write(`${CONFIG(upstream)}
+discovery: { reg: { kind: consul, address: "${address}", timeout: 60s } }
+`.replace(/endpoints: .*\]/, 'discover: { from: reg, service: orders }'))
+  await asked
+  gateway.process.kill('SIGTERM')
+  t.same(await gateway.process.exit(2000), { code: 0, signal: null })
+  t.notOk(
+    gateway.process.log.some(({ msg }) => msg.includes('faulty')),
+    'nothing is wrong with the file',
+  )
+})
+
+t.test('a stop while a start waits for a registry', async t => {
+  const { address, asked } = await silentRegistry(t)
+  const made = makeReloading(
+    t,
+    `
+listeners: [{ name: web, port: 0 }]
+admin: off
+discovery: { reg: { kind: consul, address: "${address}", timeout: 60s } }
+upstreams: { up: { discover: { from: reg, service: orders } } }
+routes: [{ name: all, match: { path: /* }, upstream: up }]
+`,
+  )
+  const started = made.gateway.start()
+  await asked
+  await within(2000, made.gateway.stop(), () => 'it waits for the registry')
+  await started
+  t.ok(await refused(made.port))
 })
 
 async function taken(t: Test): Promise<number> {

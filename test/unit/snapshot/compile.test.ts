@@ -56,6 +56,8 @@ const kind = (name: string, slotted: boolean) =>
 const KINDS = ['a', 'b', 'c', 'd']
 const definitions = [...KINDS.map(name => kind(name, true)), kind('plain', false)]
 const log = { debug() {}, info() {}, warn() {}, error() {} }
+/** Nobody stops it. */
+const { signal: stop } = new AbortController()
 
 interface Entry {
   readonly name: string
@@ -114,6 +116,7 @@ t.test('any lists of plugins over any reloads', async t => {
             catalog: new Catalog(definitions),
             log,
             file: '/gateway.yaml',
+            stop,
           })
           const next: Snapshot = compiled.snapshot
           compiled.commit()
@@ -154,7 +157,7 @@ t.test('any lists of plugins over any reloads', async t => {
 
 t.test('what instances on routes have in common: by options, over reloads, until the last has gone', async t => {
   commons.clear()
-  const context = { catalog: new Catalog(definitions), log, file: '/gateway.yaml' }
+  const context = { catalog: new Catalog(definitions), log, file: '/gateway.yaml', stop }
   const a = (v: number) => ({ name: 'a', v, off: false })
   const next = async (previous: Snapshot | null, everywhere: Entry[], routes: Record<string, Entry[]>) => {
     const shape = { everywhere, routes: Object.entries(routes).map(([name, plugins]) => ({ name, plugins })) }
@@ -184,7 +187,7 @@ t.test('what instances on routes have in common: by options, over reloads, until
 t.test('a compile that fails or is not used closes what it made, and nothing else', async t => {
   fates.clear()
   commons.clear()
-  const context = { catalog: new Catalog(definitions), log, file: '/gateway.yaml' }
+  const context = { catalog: new Catalog(definitions), log, file: '/gateway.yaml', stop }
   const all = [{ name: 'a', v: 0, off: false }]
   const first = await compile(config({ everywhere: all, routes: [] }), null, context)
   first.commit()
@@ -216,7 +219,7 @@ t.test('a compile that fails or is not used closes what it made, and nothing els
 
 t.test('an upstream is the same while its options and its certificates are', async t => {
   const { at, read } = makeCertificates(t, { other: 'DNS:other.test' })
-  const context = { catalog: new Catalog(definitions), log, file: at('gateway.yaml') }
+  const context = { catalog: new Catalog(definitions), log, file: at('gateway.yaml'), stop }
   const next = async (previous: Snapshot | null, tls: Record<string, unknown> = { ca: 'ca.pem' }) => {
     const upstreams = { up: { endpoints: ['127.0.0.1:1'], scheme: 'https', tls } }
     const compiled = await compile(config({ everywhere: [], routes: [] }, { upstreams }), previous, context)
@@ -247,7 +250,7 @@ t.test('an upstream is the same while its options and its certificates are', asy
 
 t.test('a registry is the same while its options and its certificates are', async t => {
   const { at, read } = makeCertificates(t, { other: 'DNS:other.test' })
-  const context = { catalog: new Catalog(definitions), log, file: at('gateway.yaml') }
+  const context = { catalog: new Catalog(definitions), log, file: at('gateway.yaml'), stop }
   const kinds = {
     consul: { kind: 'consul', address: 'https://127.0.0.1:1', tls: { ca: 'ca.pem' } },
     cluster: { kind: 'kubernetes', namespace: 'a', caFile: 'ca.pem' },
@@ -287,7 +290,7 @@ t.test('a registry is the same while its options and its certificates are', asyn
 
 t.test('a registry that does not answer when it is asked with other options: what it told goes on', async t => {
   const folder = t.testdir({ 'services.yaml': '{ orders: ["127.0.0.1:1", "127.0.0.1:2"] }' })
-  const context = { catalog: new Catalog(definitions), log, file: join(folder, 'gateway.yaml') }
+  const context = { catalog: new Catalog(definitions), log, file: join(folder, 'gateway.yaml'), stop }
   let last: Snapshot | null = null
   const next = async (interval: string, more: object = {}) => {
     const discovery = { here: { kind: 'file', path: 'services.yaml', interval } }
