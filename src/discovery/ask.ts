@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto'
 import type { SecureContext } from 'node:tls'
 import type { Agent, Dispatcher } from 'undici'
-import { MAX_ANSWER, MAX_ENTRIES, WAIT } from './provider.ts'
+import { readBody } from './body.ts'
+import { MAX_ENTRIES, WAIT } from './provider.ts'
 
 /**
  * Longest line of a stream, in characters: room for an EndpointSlice of a thousand endpoints and for a thousand events of
@@ -107,7 +108,9 @@ export class HttpRegistry {
     const at = this.#at
     try {
       const { statusCode, headers, body } = await this.#send(question, at)
-      return { status: statusCode, headers, value: read(await bytesOf(body)) }
+      const bytes = await readBody(body, headers['content-encoding'])
+      if (typeof bytes === 'string') throw new AnswerError(bytes)
+      return { status: statusCode, headers, value: read(bytes) }
     } catch (error) {
       this.#passOver(at, error)
       throw error
@@ -227,21 +230,6 @@ export class HttpRegistry {
     void this.#agent?.destroy()
     this.#agent = null
   }
-}
-
-/** Throws AnswerError past MAX_ANSWER bytes. */
-async function bytesOf(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let length = 0
-  for await (const chunk of body) {
-    length += (chunk as Buffer).length
-    if (length > MAX_ANSWER) {
-      body.destroy()
-      throw new AnswerError(`the answer is larger than ${MAX_ANSWER / 1024 / 1024} MiB`)
-    }
-    chunks.push(chunk as Buffer)
-  }
-  return Buffer.concat(chunks)
 }
 
 /** The Authorization field for credentials in an address, which are taken out of it. */

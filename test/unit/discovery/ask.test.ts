@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
+import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { AnswerError, asList, HttpRegistry } from '../../../src/discovery/ask.ts'
 import { askTls } from '../../../src/discovery/http-options.ts'
@@ -96,6 +97,24 @@ t.test('one of two servers is passed over however it fails, and however many ask
     for (const { status } of await Promise.allSettled([ask(), ask()])) t.equal(status, 'rejected', name)
     t.same(await Promise.all([ask(), ask()]), [{}, {}], name)
   }
+})
+
+t.test('an answer in gzip, which a server may send unasked', async t => {
+  let body = gzipSync('{"a":1}')
+  let encoding = 'gzip'
+  const asked = await registry(t, (_request, response) =>
+    response.writeHead(200, { 'content-encoding': encoding }).end(body),
+  )
+  const ask = () => asked.askJson({ path: '/', signal })
+  t.same(await ask(), { a: 1 })
+  encoding = 'GZIP'
+  t.same(await ask(), { a: 1 })
+  body = body.subarray(0, -4)
+  await t.rejects(ask(), { name: 'AnswerError', message: 'the answer is no gzip' })
+  body = gzipSync(Buffer.alloc(17 * 1024 * 1024, '['))
+  await t.rejects(ask(), { name: 'AnswerError', message: 'the answer is larger than 16 MiB' })
+  encoding = 'br'
+  await t.rejects(ask(), { name: 'AnswerError', message: 'the answer is encoded as br' })
 })
 
 t.test('the bytes of the last answer about a service are read once', async t => {
