@@ -88,7 +88,10 @@ class Consul implements DiscoveryProvider {
     const headers = token === undefined ? {} : { 'x-consul-token': token }
     const answer = await this.#http.askAbout(service, { path, headers, signal }, parseConsul)
     const { instances, leftOut } = answer.value
-    this.#leftOut.tell(service, leftOut)
+    // Consul answers 200 without what the token may not read. When that is all, it says nothing of the service.
+    const filtered = answer.headers['x-consul-results-filtered-by-acls'] === 'true'
+    if (filtered && instances.length === 0) throw new AnswerError('the token may not read the service or its nodes')
+    this.#leftOut.tell(service, filtered ? ['what the token may not read', ...leftOut] : leftOut)
     const next = nextIndex(answer.headers['x-consul-index'], cursor)
     // Backwards: what came is good, and the next question must not wait for the old index.
     return next === null ? this.poll(service, null, signal) : { instances, cursor: next }

@@ -14,8 +14,9 @@ export function consulEntry({ host, port, weight = 1, labels = {} }: Registered,
   }
 }
 
-/** Start one; questions without `token` are refused when it is given. */
+/** Start one; questions without `token` are refused when it is given. Ports in `hidden` are of nodes that it may not read. */
 export async function startConsul(t: Parameters<StartRegistry>[0], token: string | null = null) {
+  const hidden = new Set<number>()
   const fake = await HttpRegistryFake.start(t, 'consul', consul => async (url, request, response) => {
     if (token !== null && request.headers['x-consul-token'] !== token) {
       response.writeHead(403).end('Permission denied')
@@ -26,10 +27,15 @@ export async function startConsul(t: Parameters<StartRegistry>[0], token: string
     // Waits for as long as nothing of the service is newer; an index of 0, or one ahead of its time, does not wait.
     while (!response.destroyed && index > 0 && index === consul.version) await consul.change(response)
     if (response.destroyed) return
-    json(response, consul.of(service).map(consulEntry), { 'x-consul-index': String(consul.version) })
+    const shown = consul.of(service).filter(({ port }) => !hidden.has(port))
+    json(response, shown.map(consulEntry), {
+      'x-consul-index': String(consul.version),
+      // Without a token nobody learns that there is anything to hide.
+      ...(token !== null && shown.length < consul.of(service).length && { 'x-consul-results-filtered-by-acls': 'true' }),
+    })
   })
   fake.options = { address: fake.address, ...(token !== null && { token }) }
-  return fake
+  return Object.assign(fake, { hidden })
 }
 
 export const startConsulRegistry: StartRegistry = t => startConsul(t)

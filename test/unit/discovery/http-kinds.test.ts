@@ -9,6 +9,7 @@ import { parseNacos } from '../../../src/discovery/nacos.ts'
 import type { DiscoveryProvider, Found } from '../../../src/discovery/provider.ts'
 import { providers } from '../../../src/discovery/providers.ts'
 import type { CertificateFiles } from '../../../src/http/certificates.ts'
+import type { Log } from '../../../src/log.ts'
 import { NO_CERTIFICATES } from '../../support/certificates.ts'
 import { consulEntry, startConsul } from '../../support/consul-registry.ts'
 import { eurekaInstance, startEureka } from '../../support/eureka-registry.ts'
@@ -17,12 +18,12 @@ import { slice, startKubernetes } from '../../support/kubernetes-registry.ts'
 import { startNacos } from '../../support/nacos-registry.ts'
 import { eventually } from '../../support/within.ts'
 
-const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+const silent: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 const at = (...ports: number[]) => ports.map(port => ({ host: '10.0.0.1', port }))
 const ports = ({ instances }: Found) => instances.map(({ port }) => port)
 const never = new AbortController().signal
 
-async function provider(t: Test, fake: HttpRegistryFake, more: object = {}): Promise<DiscoveryProvider> {
+async function provider(t: Test, fake: HttpRegistryFake, more: object = {}, log = silent): Promise<DiscoveryProvider> {
   const definition = providers.find(({ kind }) => kind === fake.kind)!
   const options = definition.options.parse({ ...fake.options, ...more })
   const made = await definition.create(options, { name: 'registry', baseDir: '/', certificates: NO_CERTIFICATES, log })
@@ -79,7 +80,7 @@ t.test('certificates are what was read when the registry was opened, whatever st
         name: kind,
         baseDir: '/',
         certificates,
-        log,
+        log: silent,
       })
     await t.rejects(open({ ...NO_CERTIFICATES, ca: 'read before' }), { name: 'CertificateError', option: 'ca' }, kind)
     await t.resolves(open(NO_CERTIFICATES), kind)
@@ -119,6 +120,23 @@ t.test('consul: token, datacenter, cancelling', async t => {
   const waiting = asked.poll('a b/c', cursor, abort.signal)
   abort.abort()
   await t.rejects(waiting)
+})
+
+t.test('consul: what the token may not read is told, and is no empty service', async t => {
+  const consul = await startConsul(t, 'secret')
+  await consul.set('orders', at(1, 2))
+  const told: unknown[] = []
+  const warn = (_message: string, fields: object = {}) => void told.push(fields)
+  const asked = await provider(t, consul, {}, { ...silent, warn })
+  t.same(ports(await asked.poll('orders', null, never)), [1, 2])
+  t.same(told, [])
+  consul.hidden.add(2)
+  for (let i = 0; i < 2; i++) t.same(ports(await asked.poll('orders', null, never)), [1])
+  t.match(told, [{ service: 'orders', leftOut: /may not read/ }], 'once')
+  consul.hidden.add(1)
+  await t.rejects(asked.poll('orders', null, never), { name: 'AnswerError', message: /the token may not read/ })
+  await consul.set('orders', [])
+  t.same(ports(await asked.poll('orders', null, never)), [], 'there are none')
 })
 
 t.test('nacos: healthy and enabled ones, weights', async t => {
