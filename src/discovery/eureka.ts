@@ -96,6 +96,7 @@ class Eureka implements DiscoveryProvider {
     // Whatever fails below: what changes until the next answer may be in no delta any more.
     this.#known.delete(name)
     let hash = ''
+    let hasDelta = true
     try {
       const delta = parseDelta(await this.#http.askJson({ path: '/apps/delta', signal }))
       hash = delta.hash
@@ -105,15 +106,16 @@ class Eureka implements DiscoveryProvider {
       }
     } catch (error) {
       signal.throwIfAborted()
-      // Servers may have the delta turned off (404); whatever else is wrong shows in the question below.
+      // Servers may have the delta turned off (403); whatever else is wrong shows in the question below.
       if (!(error instanceof AnswerError)) throw error
+      hasDelta = error.status !== 404
     }
-    const instances = await this.#fetch(service, signal)
+    const instances = await this.#fetch(service, hasDelta, signal)
     if (hash !== '') this.#known.set(name, { at, hash, instances })
     return { instances, cursor: null }
   }
 
-  async #fetch(service: string, signal: AbortSignal): Promise<readonly Instance[]> {
+  async #fetch(service: string, hasDelta: boolean, signal: AbortSignal): Promise<readonly Instance[]> {
     try {
       const question = { path: `/apps/${encodeURIComponent(service)}`, signal }
       // Servers give out one answer for some time, and the delta names what changed for minutes.
@@ -122,9 +124,10 @@ class Eureka implements DiscoveryProvider {
       this.#leftOut.tell(service, leftOut)
       return instances
     } catch (error) {
-      // An application that nobody registered for is not there.
-      if (error instanceof AnswerError && error.status === 404) return []
-      throw error
+      if (!(error instanceof AnswerError && error.status === 404)) throw error
+      // An application that nobody registered for is not there; the delta always is, in one way or another.
+      if (hasDelta) return []
+      throw new AnswerError('answered 404 to everything: is the path of `address` right, as in /eureka?', 404)
     }
   }
 

@@ -177,9 +177,11 @@ t.test('a reload that waits for a registry keeps no signal waiting', async t => 
   const upstream = await RawUpstream.start(t)
   const gateway = await startChild(t, CONFIG(upstream))
   const { address, asked } = await silentRegistry(t)
-  gateway.write(`${CONFIG(upstream)}
+  gateway.write(
+    `${CONFIG(upstream)}
 discovery: { reg: { kind: consul, address: "${address}", timeout: 60s } }
-`.replace(/endpoints: .*\]/, 'discover: { from: reg, service: orders }'))
+`.replace(/endpoints: .*\]/, 'discover: { from: reg, service: orders }'),
+  )
   await asked
   gateway.process.kill('SIGTERM')
   t.same(await gateway.process.exit(2000), { code: 0, signal: null })

@@ -31,7 +31,8 @@ export async function startConsul(t: Parameters<StartRegistry>[0], token: string
     json(response, shown.map(consulEntry), {
       'x-consul-index': String(consul.version),
       // Without a token nobody learns that there is anything to hide.
-      ...(token !== null && shown.length < consul.of(service).length && { 'x-consul-results-filtered-by-acls': 'true' }),
+      ...(token !== null &&
+        shown.length < consul.of(service).length && { 'x-consul-results-filtered-by-acls': 'true' }),
     })
   })
   fake.options = { address: fake.address, ...(token !== null && { token }) }

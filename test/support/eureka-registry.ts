@@ -20,7 +20,7 @@ export async function startEureka(t: Parameters<StartRegistry>[0], delta = true)
     const total = [...eureka.services.values()].flat().length
     if (path === '/apps/delta') {
       if (!delta) {
-        response.writeHead(404).end()
+        response.writeHead(403).end()
         return
       }
       // What changed of late: the last change alone, however often it is asked.

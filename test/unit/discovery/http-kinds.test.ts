@@ -227,6 +227,13 @@ t.test('eureka: the delta saves fetches, and misses nothing', async t => {
   t.same(ports(await (await provider(t, without)).poll('orders', null, never)), [5], 'where the delta is off')
 })
 
+t.test('eureka: a 404 for the delta too is of something else than Eureka', async t => {
+  const eureka = await startEureka(t)
+  await eureka.set('orders', at(1))
+  const asked = await provider(t, eureka, { address: `${eureka.address}/wrong` })
+  await t.rejects(asked.poll('orders', null, never), { name: 'AnswerError', message: /is the path of `address` right/ })
+})
+
 t.test('eureka: what changed while nobody asked, or nobody answered, is no longer in the delta', async t => {
   const eureka = await startEureka(t)
   const asked = await provider(t, eureka)
