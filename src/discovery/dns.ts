@@ -14,6 +14,8 @@ const PATIENCE = 1_000
 const TRIES = 2
 /** Targets whose addresses are asked for at a time. */
 const AT_ONCE = 16
+/** What a server says that another may know better. */
+const CANNOT = new Set(['ESERVFAIL', 'EREFUSED', 'ENOTIMP', 'EFORMERR'])
 /** Underscores begin the labels of SRV names; what c-ares would cut off or read otherwise is no name. */
 const NAME = /^(?=.{1,254}$)[\w-]{1,63}(?:\.[\w-]{1,63})*\.?$/
 
@@ -31,7 +33,7 @@ export const dnsOptions = z.strictObject({
     )
     .min(1)
     .optional()
-    .describe("Name servers to ask, tried in turn; without them the system's."),
+    .describe("Name servers to ask, tried in turn when one fails; without them the system's."),
 })
 
 /** node:dns itself ends the process over some ports. */
@@ -104,23 +106,29 @@ class Dns implements DiscoveryProvider {
   async poll(service: string, _cursor: string | null, signal: AbortSignal): Promise<Found> {
     signal.throwIfAborted()
     if (!NAME.test(service)) throw new AnswerError(`${JSON.stringify(service)} is no name of DNS`)
-    // One a poll: cancelling ends this one's questions alone, and a changed resolv.conf is read.
+    const { instances, leftOut, ...ttl } = await this.#ask(service, signal, 0)
+    this.#leftOut.tell(service, leftOut)
+    return { instances: this.#kept(service, instances), cursor: null, ...ttl }
+  }
+
+  /** Ask the servers, the one at `first` before the others, and then those behind it while one answers that it cannot. */
+  async #ask(service: string, signal: AbortSignal, first: number): Promise<DnsReading> {
+    // One each time: cancelling ends this one's questions alone, and a changed resolv.conf is read.
     const resolver = new Resolver({ timeout: PATIENCE, tries: TRIES })
-    const { servers, type } = this.#options
-    if (servers !== undefined) resolver.setServers(servers)
+    const { servers: given, type } = this.#options
+    const servers = given ?? resolver.getServers()
+    if (given !== undefined || first > 0) resolver.setServers([...servers.slice(first), ...servers.slice(0, first)])
     try {
       const asked = type ?? (service.startsWith('_') ? 'SRV' : undefined)
-      const reading = await abortable(
-        asked === 'SRV' ? bySrv(resolver, service) : byName(resolver, service, asked),
-        signal,
-      )
-      const { instances, leftOut, ...ttl } = reading
-      this.#leftOut.tell(service, leftOut)
-      return { instances: this.#kept(service, instances), cursor: null, ...ttl }
+      return await abortable(asked === 'SRV' ? bySrv(resolver, service) : byName(resolver, service, asked), signal)
+    } catch (error) {
+      // Node.js goes on to the next server where one does not answer, not where it says that it failed.
+      if (first + 1 >= servers.length || !CANNOT.has((error as NodeJS.ErrnoException).code ?? '')) throw error
     } finally {
       // Whatever still waits when one question failed, or nobody wants it any more.
       resolver.cancel()
     }
+    return this.#ask(service, signal, first + 1)
   }
 
   /** The list of the last answer where this one says the same: servers turn the order of records at each question. */

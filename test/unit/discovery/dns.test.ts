@@ -186,6 +186,16 @@ t.test('a server that refuses, that is dead, and names that are none', async t =
   }
   const two = await provider({ servers: ['127.0.0.1:1', server.address] })
   t.equal((await two.poll('a.test', null, never())).instances.length, 1, 'the next server is asked')
+  const other = await startDnsmasq(
+    t,
+    'local=/example/',
+    'host-record=a.example,10.0.0.2',
+    'srv-host=_http._tcp.example,a.example,80,0,1',
+  )
+  const three = await provider({ servers: ['127.0.0.1:1', server.address, other.address] })
+  for (const name of ['a.example', '_http._tcp.example'])
+    t.match((await three.poll(name, null, never())).instances, [{ host: '10.0.0.2' }], 'it is also where one refuses')
+  await t.rejects(three.poll('b.other', null, never()), { code: 'EREFUSED' }, 'all of them refuse')
   await server.kill()
   await t.rejects(asked.poll('a.test', null, never()), { code: 'ECONNREFUSED' })
 })
