@@ -4,7 +4,7 @@
 import { type Document, LineCounter, parseDocument } from 'yaml'
 import { AnswerError, asMap } from './ask.ts'
 import { readEntry } from './entry.ts'
-import type { Instance } from './provider.ts'
+import { type Instance, MAX_ENTRIES } from './provider.ts'
 
 /** Largest YAML, in characters: reading it takes a second then. JSON is much faster. */
 const MAX_YAML = 1024 * 1024
@@ -28,6 +28,8 @@ export function parseFile(text: string, service: string): Instance[] {
   const path = inMap ? [service] : []
   const list: unknown = inMap ? (value as Record<string, unknown>)[service] : value
   if (!Array.isArray(list)) return fail(path, 'is no list of instances')
+  // Whoever asked parses the answer beside requests.
+  if (list.length > MAX_ENTRIES) return fail(path, `is a list of more than ${MAX_ENTRIES} entries`)
   return list.map((entry: unknown, i) => {
     const instance = unknownKey(entry) ?? readEntry(entry)
     return typeof instance === 'string' ? fail([...path, i], instance) : instance

@@ -71,6 +71,7 @@ t.test('a broken file says where', async t => {
   fails('['.repeat(100_000), /./)
   fails(`- 10.0.0.1:80\n${'# much\n'.repeat(200_000)}`, /too large for YAML/)
   t.equal(parseFile(JSON.stringify(Array(50_000).fill('10.0.0.1:80')), 'a').length, 50_000, 'JSON may be large')
+  fails(JSON.stringify({ a: Array(100_001).fill('10.0.0.1:80') }), /^a is a list of more than 100000 entries$/)
   const began = performance.now()
   const keys = Array.from({ length: 10_000 }, (_, i) => `k${i}: []`).join('\n')
   t.same(parseFile(keys, 'a'), [])
