@@ -206,7 +206,7 @@ export class Poller {
     this.#before = null
     const first = !this.known
     const changed = this.#service.take(told)
-    if (first || changed) this.#keep()
+    if (first || changed || this.#stateFails) this.#keep()
     countPoll(registry, changed ? 'changed' : 'same')
     return changed
   }
@@ -270,7 +270,7 @@ export class Poller {
     }
   }
 
-  /** Write down what is in use; what goes wrong is said once. */
+  /** Write down what is in use; what goes wrong is said once, and tried again with each answer. */
   #keep(): void {
     const { state, log } = this.#parts
     if (state === null) return

@@ -1,5 +1,5 @@
 // The poller over a registry that answers, fails, lies and waits, under a clock of its own.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -405,4 +405,26 @@ t.test('a state that cannot be written is told once, and turns nothing', async t
   await pace.pass(10_000)
   await t.rejects(new StateFile('/proc/none', 'r', 's').write([]), { code: 'ENOENT' })
   t.equal(told().length, 1)
+})
+
+t.test('a state that could not be written is written once it can', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
+  t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 5 }))
+  const stateDir = join(folder, 'state')
+  writeFileSync(stateDir, 'in its place')
+  const state = new StateFile(stateDir, 'r', 's')
+  const { script, pace, poller, lines } = bench(t, {}, state)
+  script.tell([instance(1)])
+  poller.start()
+  await eventually(
+    () => lines.some(line => line.includes('cannot keep its state')),
+    () => 'nothing is told',
+  )
+  rmSync(stateDir)
+  await pace.pass(10_000)
+  await eventually(
+    () => existsSync(state.path),
+    () => 'it is not written',
+  )
+  t.match(await state.read(), [{ port: 1 }])
 })
