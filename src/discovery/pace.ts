@@ -6,6 +6,8 @@ const LONGEST_BACKOFF = 30_000
 const FIRST_BACKOFF = 500
 /** Between two answers of a registry that waits for changes: what changes meanwhile comes as one. */
 export const GAP = 50
+/** So many answers in a row may come at once and say nothing new; then comes one in LEAST_WAIT. */
+export const BURST = 2
 /** A registry that was to wait and answers sooner, with nothing new, does not wait: it is asked after the interval. */
 export const LEAST_WAIT = 1_000
 /** DNS names may say 0; no registry is asked more often for the sake of a TTL. */

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
 import { AnswerError } from './ask.ts'
-import { afterAnswer, afterFailure, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
+import { afterAnswer, afterFailure, BURST, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
 import { type DiscoveryProvider, type Instance, WAIT } from './provider.ts'
 import { byAddress, type Candidate, checkInstance, type Wanted } from './select.ts'
 import { Service, type Subscription } from './service.ts'
@@ -131,19 +131,25 @@ export class Poller {
   async #run(): Promise<void> {
     const { signal } = this.#stop
     let cursor: string | null = null
+    /** Answers since the last that was waited for, or said something new. */
+    let vain = 0
     while (!signal.aborted) {
       let pause: number
       try {
         const askedAt = this.#pace.now()
         const found = await this.#ask(cursor)
-        const waits = found.cursor !== cursor || this.#pace.now() - askedAt >= LEAST_WAIT
+        const waited = this.#pace.now() - askedAt >= LEAST_WAIT
+        const waits = waited || found.cursor !== cursor
         const told = this.#usable.get(found.instances) ?? (await this.#read(found.instances))
         if (told.length === 0 && !this.known && this.#parts.options.onEmpty === 'keep') await this.#recall()
         cursor = found.cursor
         const changed = this.#answered(told)
+        vain = waited || changed ? 0 : vain + 1
+        // What is news to a registry may be nothing to us, such as what a check of Consul's prints.
+        const gap = vain > BURST ? LEAST_WAIT : GAP
         pause =
           cursor !== null && (waits || changed)
-            ? GAP
+            ? gap
             : afterAnswer(this.#parts.options.interval, found.ttl, this.#pace.random())
       } catch (error) {
         if (signal.aborted) break

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { AnswerError } from '../../../src/discovery/ask.ts'
+import type { Instance } from '../../../src/discovery/provider.ts'
 import { StateFile } from '../../../src/discovery/state.ts'
 import { bench, instance, ports } from '../../support/scripted-poller.ts'
 import { eventually } from '../../support/within.ts'
@@ -54,11 +55,25 @@ t.test('a registry that should wait and does not is asked after the interval', a
   script.tell([instance(1), instance(2)], 'one')
   await pace.pass(10_000)
   t.same(ports(view), [1, 2])
-  // What is new to the registry may be nothing to us.
+})
+
+t.test('a registry whose news are nothing to us is asked once a second', async t => {
+  const { script, pace, poller, view } = bench(t)
   let news = 0
-  script.answer = async () => ({ instances: [instance(1), instance(2)], cursor: String(++news) })
+  const tell = (...told: Instance[]) => {
+    script.answer = async () => ({ instances: told, cursor: String(++news) })
+  }
+  tell(instance(1))
+  poller.start()
   await pace.pass(20_000)
-  t.ok(news > 100, `${news} answers`)
+  t.ok(news >= 20 && news <= 25, `${news} answers`)
+  tell(instance(1), instance(2))
+  await pace.pass(1_000)
+  t.same(ports(view), [1, 2], 'what is news to us is seen within that second')
+  news = 0
+  script.answer = async () => ({ instances: [instance(++news)], cursor: String(news) })
+  await pace.pass(10_000)
+  t.ok(news > 100, `${news} answers that each say something else`)
 })
 
 t.test('a TTL shortens the interval, to 5 s at least', async t => {
