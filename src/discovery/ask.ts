@@ -36,6 +36,8 @@ export interface Question {
   readonly body?: unknown
   /** Sent as a form when given, instead of `body`. */
   readonly form?: string
+  /** The answer may take as long as nothing changes: where it fails, no other server is asked in its time. */
+  readonly waits?: boolean
   readonly signal: AbortSignal
 }
 
@@ -104,16 +106,19 @@ export class HttpRegistry {
     this.#made.delete(service)
   }
 
+  /** At one server after the other, for as long as they fail. */
   async #ask<T>(question: Question, read: (body: Buffer) => T): Promise<Answer<T>> {
-    const at = this.#at
-    try {
-      const { statusCode, headers, body } = await this.#send(question, at)
-      const bytes = await readBody(body, headers['content-encoding'])
-      if (typeof bytes === 'string') throw new AnswerError(bytes)
-      return { status: statusCode, headers, value: read(bytes) }
-    } catch (error) {
-      this.#passOver(at, error)
-      throw error
+    for (let left = question.waits ? 1 : this.#addresses.length; ; left--) {
+      const at = this.#at
+      try {
+        const { statusCode, headers, body } = await this.#send(question, at)
+        const bytes = await readBody(body, headers['content-encoding'])
+        if (typeof bytes === 'string') throw new AnswerError(bytes)
+        return { status: statusCode, headers, value: read(bytes) }
+      } catch (error) {
+        this.#passOver(at, error)
+        if (left === 1 || at === this.#at || question.signal.aborted) throw error
+      }
     }
   }
 
@@ -220,7 +225,7 @@ export class HttpRegistry {
     throw new AnswerError(`answered ${response.statusCode}`, response.statusCode)
   }
 
-  /** Another of several servers may know better: the next question goes there, however many failed at this one. */
+  /** Another of several servers may know better: what comes next goes there, however many failed at this one. */
   #passOver(at: number, error: unknown): void {
     const status = error instanceof AnswerError ? error.status : 0
     if ((status === 0 || status >= 500) && this.#at === at) this.#at++

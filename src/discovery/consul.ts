@@ -86,7 +86,8 @@ class Consul implements DiscoveryProvider {
     }
     const path = `/v1/health/service/${encodeURIComponent(service)}?${query}`
     const headers = token === undefined ? {} : { 'x-consul-token': token }
-    const answer = await this.#http.askAbout(service, { path, headers, signal }, parseConsul)
+    const question = { path, headers, waits: cursor !== null, signal }
+    const answer = await this.#http.askAbout(service, question, parseConsul)
     const { instances, leftOut } = answer.value
     // Consul answers 200 without what the token may not read. When that is all, it says nothing of the service.
     const filtered = answer.headers['x-consul-results-filtered-by-acls'] === 'true'

@@ -238,7 +238,6 @@ t.test('another member is asked when one does not answer', async t => {
   const server = await startEtcd(t)
   await server.put('/services/a/1', '10.0.0.1:80')
   const asked = await provider(t, { address: ['http://127.0.0.1:1', server.url] })
-  await t.rejects(asked.poll('a', null, never()), { code: 'ECONNREFUSED' })
   t.same(addresses(await asked.poll('a', null, never())), ['10.0.0.1:80'])
 })
 
