@@ -18,12 +18,15 @@ export function slice(service: string, port: number, instances: readonly Registe
   }
 }
 
-/** Start one. `state.oldest` is the least version that a watch may begin from; `state.token` the token that it takes. */
+/**
+ * Start one. `state.oldest` is the least version that a watch may begin from, and `state.gone` how it says so; `state.token`
+ * the token that it takes.
+ */
 export async function startKubernetes(t: Parameters<StartRegistry>[0]) {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-account-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const tokenFile = join(folder, 'token')
-  const state = { token: 'first', oldest: 0, lists: 0, pieces: false }
+  const state = { token: 'first', oldest: 0, lists: 0, pieces: false, gone: 'event' as 'event' | 'status' }
   const rotate = (token: string) => {
     state.token = token
     writeFileSync(tokenFile, `${token}\n`)
@@ -46,6 +49,10 @@ export async function startKubernetes(t: Parameters<StartRegistry>[0]) {
       return
     }
     const from = Number(url.searchParams.get('resourceVersion'))
+    if (from < state.oldest && state.gone === 'status') {
+      json(response, { kind: 'Status', code: 410, reason: 'Expired' }, {}, 410)
+      return
+    }
     response.writeHead(200, { 'content-type': 'application/json' })
     const send = (event: object) => {
       const line = `${JSON.stringify(event)}\n`

@@ -321,7 +321,10 @@ t.test('kubernetes: 410 Gone, tokens that rotate, lines in pieces, another names
   t.same(first.instances[0]!.ports, { http: 1 })
   api.state.oldest = 1000
   await api.set('orders', at(2))
-  t.same(ports(await asked.poll('orders', first.cursor, never)), [2])
+  for (const gone of ['event', 'status'] as const) {
+    api.state.gone = gone
+    t.same(ports(await asked.poll('orders', first.cursor, never)), [2], gone)
+  }
   api.state.oldest = 0
   api.state.pieces = true
   const second = await asked.poll('orders', null, never)
