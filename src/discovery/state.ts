@@ -1,6 +1,6 @@
 // The last good answer on disk, so that a cold start without the registry begins from it.
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import type { Instance } from './provider.ts'
@@ -70,8 +70,14 @@ export class StateFile {
       const state = { version: VERSION, registry: this.#registry, service: this.#service, instances }
       await makeFolder(dirname(this.path))
       const beside = `${this.path}.${process.pid}.tmp`
-      await writeFile(beside, `${JSON.stringify(state)}\n`, { mode: 0o600 })
-      await rename(beside, this.path)
+      try {
+        await writeFile(beside, `${JSON.stringify(state)}\n`, { mode: 0o600 })
+        await rename(beside, this.path)
+      } catch (error) {
+        // On a full disk the half of it would keep the disk full.
+        await rm(beside, { force: true }).catch(() => {})
+        throw error
+      }
     }
   }
 }

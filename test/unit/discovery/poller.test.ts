@@ -1,8 +1,8 @@
 // The poller over a registry that answers, fails, lies and waits, under a clock of its own.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import t from 'tap'
 import { AnswerError } from '../../../src/discovery/ask.ts'
 import type { Instance } from '../../../src/discovery/provider.ts'
@@ -442,4 +442,13 @@ t.test('a state that could not be written is written once it can', async t => {
     () => 'it is not written',
   )
   t.match(await state.read(), [{ port: 1 }])
+})
+
+t.test('a state that could not be written leaves nothing beside its place', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
+  t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 5 }))
+  const state = new StateFile(folder, 'r', 's')
+  mkdirSync(state.path, { recursive: true })
+  await t.rejects(state.write([instance(1)]))
+  t.same(readdirSync(dirname(state.path)), [basename(state.path)])
 })
