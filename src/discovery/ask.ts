@@ -11,6 +11,9 @@ import { MAX_ENTRIES, WAIT } from './provider.ts'
  */
 const MAX_LINE = 4 * 1024 * 1024
 
+/** Milliseconds that a connection to one of several servers may take: the time of a poll is to last for another. */
+const PATIENCE = 1_500
+
 /** A registry answered with something other than what was asked for. The message is fit for a log. */
 export class AnswerError extends Error {
   /** HTTP status; 0 when it was not the status that was wrong. */
@@ -200,7 +203,11 @@ export class HttpRegistry {
       allowH2: false,
       headersTimeout: 0,
       bodyTimeout: 0,
-      connect: { rejectUnauthorized: verify, ...(context !== null && { secureContext: context }) },
+      connect: {
+        rejectUnauthorized: verify,
+        ...(this.#addresses.length > 1 && { timeout: PATIENCE }),
+        ...(context !== null && { secureContext: context }),
+      },
     })
     const address = this.#addresses[at % this.#addresses.length]!
     const url = new URL(address.href.replace(/\/$/, '') + path)

@@ -1,7 +1,9 @@
 // Asking over HTTP: streams of lines in pieces of any size, and credentials in an address.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
@@ -9,6 +11,7 @@ import { AnswerError, asList, HttpRegistry } from '../../../src/discovery/ask.ts
 import { askTls } from '../../../src/discovery/http-options.ts'
 import { type CertificatePaths, readCertificates } from '../../../src/http/certificates.ts'
 import { makeCertificates } from '../../support/certificates.ts'
+import { pause } from '../../support/within.ts'
 
 const signal = new AbortController().signal
 
@@ -106,6 +109,32 @@ t.test('one of two servers is passed over however it fails, and however many ask
   const ask = () => endless.askJson({ path: '/', signal: AbortSignal.timeout(300) })
   for (const { status } of await Promise.allSettled([ask(), ask()])) t.equal(status, 'rejected', 'no time is left')
   t.same(await Promise.all([ask(), ask()]), [{}, {}])
+})
+
+/** A server whose machine says nothing any more: it takes no connection, and refuses none. */
+async function silentServer(t: Test): Promise<string> {
+  const listen = "listen({ host: '127.0.0.1', port: 0, backlog: 1 }, function () { console.log(this.address().port) })"
+  const child = spawn(process.execPath, ['-e', `require('node:net').createServer().${listen}`])
+  t.teardown(() => void child.kill('SIGKILL'))
+  const [line] = (await once(child.stdout, 'data')) as [Buffer]
+  child.kill('SIGSTOP')
+  const port = Number(line)
+  // What the kernel takes by itself is soon taken.
+  for (let taken = true; taken; ) {
+    const socket = connect(port, '127.0.0.1').on('error', () => {})
+    t.teardown(() => void socket.destroy())
+    taken = await Promise.race([once(socket, 'connect').then(() => true), pause(500).then(() => false)])
+  }
+  return `http://127.0.0.1:${port}`
+}
+
+t.test('one of two servers that takes no connection leaves time for the other', async t => {
+  const good = createServer((_request, response) => response.end('{}'))
+  await new Promise<void>(resolve => good.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => void good.close())
+  const asked = new HttpRegistry([await silentServer(t), `http://127.0.0.1:${(good.address() as AddressInfo).port}`])
+  t.teardown(() => asked.close())
+  t.same(await asked.askJson({ path: '/', signal: AbortSignal.timeout(4500) }), {})
 })
 
 t.test('an answer in gzip, which a server may send unasked', async t => {
