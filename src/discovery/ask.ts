@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { SecureContext } from 'node:tls'
 import type { Agent, Dispatcher } from 'undici'
+import { abortable } from './abortable.ts'
 import { readBody } from './body.ts'
 import { MAX_ENTRIES, WAIT } from './provider.ts'
 
@@ -212,7 +213,7 @@ export class HttpRegistry {
     const address = this.#addresses[at % this.#addresses.length]!
     const url = new URL(address.href.replace(/\/$/, '') + path)
     const basic = credentials(url)
-    const response = await request(url, {
+    const asked = request(url, {
       dispatcher: this.#agent,
       method,
       signal,
@@ -226,6 +227,8 @@ export class HttpRegistry {
       ...(body !== undefined && { body: JSON.stringify(body) }),
       ...(form !== undefined && { body: form }),
     })
+    // A connection under way hears no signal in undici.
+    const response = await abortable(asked, signal)
     if (response.statusCode >= 200 && response.statusCode < 300) return response
     // Destroying tells of an error; without a listener it would end the process.
     response.body.on('error', () => {}).destroy()

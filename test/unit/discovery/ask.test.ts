@@ -11,7 +11,7 @@ import { AnswerError, asList, HttpRegistry } from '../../../src/discovery/ask.ts
 import { askTls } from '../../../src/discovery/http-options.ts'
 import { type CertificatePaths, readCertificates } from '../../../src/http/certificates.ts'
 import { makeCertificates } from '../../support/certificates.ts'
-import { pause } from '../../support/within.ts'
+import { pause, within } from '../../support/within.ts'
 
 const signal = new AbortController().signal
 
@@ -132,9 +132,16 @@ t.test('one of two servers that takes no connection leaves time for the other', 
   const good = createServer((_request, response) => response.end('{}'))
   await new Promise<void>(resolve => good.listen(0, '127.0.0.1', resolve))
   t.teardown(() => void good.close())
-  const asked = new HttpRegistry([await silentServer(t), `http://127.0.0.1:${(good.address() as AddressInfo).port}`])
+  const silent = await silentServer(t)
+  const asked = new HttpRegistry([silent, `http://127.0.0.1:${(good.address() as AddressInfo).port}`])
   t.teardown(() => asked.close())
   t.same(await asked.askJson({ path: '/', signal: AbortSignal.timeout(4500) }), {})
+  const alone = new HttpRegistry([silent])
+  t.teardown(() => alone.close())
+  const abort = new AbortController()
+  const waiting = alone.askJson({ path: '/', signal: abort.signal })
+  setTimeout(() => abort.abort(), 50)
+  await within(1000, t.rejects(waiting, { name: 'AbortError' }), () => 'an abort is not heard')
 })
 
 t.test('an answer in gzip, which a server may send unasked', async t => {
