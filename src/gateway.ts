@@ -268,9 +268,7 @@ export class Gateway {
       await this.#takeBack(handover)
       const { message } = error as Error
       if (!(error instanceof ListenError)) return this.#rejected([`${file}: ${message}`])
-      return this.#rejected([
-        formatFault(await faultIn(file, [...at, error.option], message, 'SLUICE_CONFIG_INVALID', env)),
-      ])
+      return this.#rejected([formatFault(await faultIn(file, [...at, error.option], message, env))])
     }
     this.#snapshot = compiled.snapshot
     this.#shown = loaded.shown
@@ -308,7 +306,7 @@ export class Gateway {
       return await compile(config, previous, { catalog, log: this.#log, file, stop: this.#halt.signal })
     } catch (error) {
       if (!(error instanceof CompileError)) throw error
-      throw new ConfigError([await faultIn(file, error.path, error.message, 'SLUICE_CONFIG_INVALID', env)])
+      throw new ConfigError([await faultIn(file, error.path, error.message, env)])
     }
   }
 

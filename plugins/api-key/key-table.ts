@@ -53,14 +53,11 @@ export class KeyTable {
   }
 }
 
-/** A line of a key file that cannot be read. */
-export class KeyFileError extends Error {}
-
 const LINE = /^(?:"([^"]*)"|'([^']*)'|([^\s"'#:][^\s:#]*))\s*:\s*(?:"([^"]*)"|'([^']*)'|(\S+))\s*(?:#.*)?$/
 
 /**
  * Read a key file: lines of `consumer: sha256:…`, as YAML or JSON would quote them or bare; empty lines and comments.
- * A consumer may have several lines. Throws KeyFileError naming the line, never its text, which may hold a plain key.
+ * A consumer may have several lines. Throws an Error naming the line, never its text, which may hold a plain key.
  */
 export function readKeyFile(text: string): KeyTable {
   const table = new KeyTable()
@@ -71,7 +68,7 @@ export function readKeyFile(text: string): KeyTable {
     const bare = line.trim()
     if (bare === '' || bare.startsWith('#') || bare === '---') continue
     const found = LINE.exec(bare)
-    const fail = (message: string) => new KeyFileError(`line ${i + 1}: ${message}`)
+    const fail = (message: string) => new Error(`line ${i + 1}: ${message}`)
     if (found === null) throw fail('`consumer: sha256:…` is due')
     const consumer = found[1] ?? found[2] ?? found[3] ?? ''
     const hashed = found[4] ?? found[5] ?? found[6] ?? ''

@@ -39,13 +39,13 @@ export class Guard {
   readonly judged = new Set<string>()
   #lastJudged = ''
 
-  constructor(of: Guarded, rules: BreakerRules, report: ReportMove, random?: () => number) {
+  constructor(of: Guarded, rules: BreakerRules, report: ReportMove) {
     this.of = of
     const moved = (move: Move) => {
       if (move.to === 'open') this.opened++
       report(this, move, this.#breaker.wakeAt - this.#breaker.since)
     }
-    this.#breaker = new Breaker(rules, moved, random)
+    this.#breaker = new Breaker(rules, moved)
     // The wheel may be early by half a tick: then the timer is set once more.
     this.#timer = new Timer(wheel, () => {
       this.#breaker.advance(wheel.time())

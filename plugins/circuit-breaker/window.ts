@@ -17,7 +17,7 @@ export interface CallWindow {
 }
 
 /** Buckets of a time window: what is forgotten at once is a tenth of it. */
-export const BUCKETS = 10
+const BUCKETS = 10
 
 /** Calls of the last `length` milliseconds, forgotten a tenth at a time. Memory is the buckets', however many calls. */
 export class TimeWindow implements CallWindow {

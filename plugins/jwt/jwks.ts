@@ -1,7 +1,7 @@
 // The keys of an issuer that publishes them: fetched at start, refreshed, kept through outages, shared by all who ask.
 // Over 200 lines because when to fetch, what to take from an answer and how long it counts are one state.
 import type { Agent } from 'undici'
-import { type Clock, systemClock } from './clock.ts'
+import type { Clock } from './clock.ts'
 import { type KeySet, readKeySet } from './keys.ts'
 
 /** Without Cache-Control; and the bounds of what Cache-Control may say. */
@@ -243,7 +243,7 @@ export interface JwksLease {
  * The process's one source for a URL; the first to ask starts it. So a hundred routes fetch as often as one, and a
  * reload that changes a plugin's options finds the keys where they were.
  */
-export function acquireJwks(url: string, observer: JwksObserver, clock: Clock = systemClock): JwksLease {
+export function acquireJwks(url: string, observer: JwksObserver, clock: Clock): JwksLease {
   let entry = sources.get(url)
   if (entry === undefined) {
     entry = { source: new JwksSource(url, clock), users: 0 }

@@ -178,7 +178,7 @@ export function readKeySet(document: unknown): ReadKeySet {
 }
 
 /** Make a key of a JWK. Throws an Error that says why it cannot check signatures. */
-export function publicKey(jwk: Readonly<Record<string, unknown>>): Key {
+function publicKey(jwk: Readonly<Record<string, unknown>>): Key {
   const { kty, use, key_ops: operations, kid, alg } = jwk
   if (kty === 'oct') throw new Error('is symmetric: a secret has no place in a key set')
   if (kty !== 'RSA' && kty !== 'EC' && kty !== 'OKP') throw new Error('is of an unknown kind')

@@ -47,7 +47,7 @@ export class AdminServer implements Door {
   }
 
   /** Calls `makeWay` right before it takes the port. Rejects with the system's error when it cannot listen. */
-  listen(host: string, port: number, makeWay = () => {}): Promise<void> {
+  listen(host: string, port: number, makeWay: () => void): Promise<void> {
     this.host = host
     this.wantedPort = port
     return this.#take(port, makeWay)

@@ -8,7 +8,7 @@ import type { Fault } from './fault.ts'
 import { loadFile } from './load.ts'
 
 /** Routes, or upstreams, of one message: what the main thread can take in without a request waiting for it. */
-export const SLICE = 250
+const SLICE = 250
 /** Bytes of a file after which the thread takes no other order: what it holds then is better given back. */
 const FIT_FILE = 256 * 1024
 

@@ -72,18 +72,12 @@ export async function loadText(source: string | Uint8Array, file: string, contex
  * A fault at `path` of the file as it is now, for what is found only after the load (such as by a plugin's `create`).
  * At the file's first line when it can no longer be read. Never rejects.
  */
-export async function faultIn(
-  file: string,
-  path: Path,
-  message: string,
-  code: FaultCode,
-  env: LoadContext['env'] = process.env,
-): Promise<Fault> {
+export async function faultIn(file: string, path: Path, message: string, env: LoadContext['env']): Promise<Fault> {
   try {
     const tree = await treeOf(file, env)
-    return tree.fault(path, concealer(tree.value, tree.substituted)(message, path), code)
+    return tree.fault(path, concealer(tree.value, tree.substituted)(message, path), 'SLUICE_CONFIG_INVALID')
   } catch {
-    return readTree('', file, {}).fault(path, message, code)
+    return readTree('', file, {}).fault(path, message, 'SLUICE_CONFIG_INVALID')
   }
 }
 
@@ -156,7 +150,7 @@ function failed(faults: readonly Fault[]): Loaded {
   return { config: null, shown: null, faults }
 }
 
-function bounded(faults: readonly Fault[], file: string, count = faults.length): Fault[] {
+function bounded(faults: readonly Fault[], file: string, count: number): Fault[] {
   const sorted = sortFaults(faults.length > MAX_FAULTS ? faults.slice(0, MAX_FAULTS) : faults)
   if (count > MAX_FAULTS) {
     const { line, column } = sorted.at(-1)!

@@ -47,7 +47,6 @@ export interface Question {
 
 /** A whole answer with status 2xx. */
 export interface Answer<T = unknown> {
-  readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   /** Its body, parsed as JSON, or what was made of that. */
   readonly value: T
@@ -115,10 +114,10 @@ export class HttpRegistry {
     for (let left = question.waits ? 1 : this.#addresses.length; ; left--) {
       const at = this.#at
       try {
-        const { statusCode, headers, body } = await this.#send(question, at)
+        const { headers, body } = await this.#send(question, at)
         const bytes = await readBody(body, headers['content-encoding'])
         if (typeof bytes === 'string') throw new AnswerError(bytes)
-        return { status: statusCode, headers, value: read(bytes) }
+        return { headers, value: read(bytes) }
       } catch (error) {
         this.#passOver(at, error)
         if (left === 1 || at === this.#at || question.signal.aborted) throw error

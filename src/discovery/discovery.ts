@@ -21,7 +21,6 @@ export interface RegistryContext {
 /** See the head of this file. Lives across reloads for as long as its options stay the same. */
 export class Registry {
   readonly name: string
-  readonly kind: string
   readonly #options: DiscoveryOptions
   readonly #provider: DiscoveryProvider
   readonly #context: RegistryContext
@@ -38,7 +37,6 @@ export class Registry {
     certificates: CertificateFiles,
   ) {
     this.name = name
-    this.kind = options.kind
     this.#options = options
     this.#provider = provider
     this.#context = context
@@ -92,7 +90,7 @@ export class Registry {
    * The poller for a service, begun when nobody has asked for it yet; then `before` is what is used on until this
    * registry answers. Whoever takes it subscribes before the next `sweep`.
    */
-  watch(service: string, before: readonly Instance[] | null = null): Poller {
+  watch(service: string, before: readonly Instance[] | null): Poller {
     let poller = this.#pollers.get(service)
     if (poller === undefined) {
       const { stateDir, baseDir, log } = this.#context

@@ -40,7 +40,6 @@ const NAMED = 5
 
 /** See the head of this file. Runs from `start` to `close`. */
 export class Poller {
-  readonly registry: string
   readonly service: string
   /** The instances are from an earlier run, or were told under other options: until the registry answers. */
   fromState = false
@@ -68,7 +67,6 @@ export class Poller {
     const { before = null, ...rest } = parts
     const { registry, service, options, log, pace = realPace } = rest
     const { signal } = this.#stop
-    this.registry = registry
     this.service = service
     this.#parts = rest
     this.#pace = pace

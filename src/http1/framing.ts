@@ -40,13 +40,13 @@ export function isToken(text: string): boolean {
   return true
 }
 
-/** `test`, which remembers the first `most` texts that passed it: for names, which are mostly the same few hundred. */
-export function remembering(test: (text: string) => boolean, most = 1024): (text: string) => boolean {
+/** `test`, which remembers the first 1024 texts that passed it: for names, which are mostly the same few hundred. */
+export function remembering(test: (text: string) => boolean): (text: string) => boolean {
   const passed = new Set<string>()
   return text => {
     if (passed.has(text)) return true
     if (!test(text)) return false
-    if (passed.size < most) passed.add(text)
+    if (passed.size < 1024) passed.add(text)
     return true
   }
 }

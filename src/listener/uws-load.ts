@@ -10,7 +10,6 @@ export interface UwsResponse {
   pause(): void
   resume(): void
   writeStatus(status: string | Uint8Array): UwsResponse
-  writeHeader(name: string, value: string | Uint8Array): UwsResponse
   write(chunk: string | Uint8Array): boolean
   end(body?: string | Uint8Array, closeConnection?: boolean): UwsResponse
   endWithoutBody(reportedContentLength?: number, closeConnection?: boolean): UwsResponse

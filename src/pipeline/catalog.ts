@@ -47,11 +47,6 @@ export class Catalog {
     return [...this.bundled.keys()]
   }
 
-  /** The bundled plugins, in the order of the list. */
-  definitions(): PluginDefinition[] {
-    return [...this.bundled.values()]
-  }
-
   /** True once a module beside the YAML file was asked for. */
   get hasUserModules(): boolean {
     return this.users.size > 0

@@ -64,7 +64,7 @@ export class Entry<R> {
 }
 
 /** A route's entries: one per host and path pattern. Throws PatternError. */
-export function entriesOf<R>(match: MatchOptions, route: R, order: number, preflight = false): Entry<R>[] {
+export function entriesOf<R>(match: MatchOptions, route: R, order: number, preflight: boolean): Entry<R>[] {
   const patterns = match.path.map(parsePath)
   const methods = match.methods ?? null
   const conditions = parseConditions(match)

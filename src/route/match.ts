@@ -115,16 +115,6 @@ function literal(piece: string): string {
   return path.slice(1)
 }
 
-/**
- * What stands at a parameter, or with `*` what matched the star (without its slash), of a path that the pattern
- * matched. Still escaped, as on the wire. Undefined when the pattern has no such name.
- */
-export function capture(pattern: PathPattern, path: string, name: string): string | undefined {
-  if (name === '*') return pattern.star ? starAt(path, pattern.segments.length).slice(1) : undefined
-  const index = parameterIndex(pattern, name)
-  return index === -1 ? undefined : segmentAt(path, index)
-}
-
 /** Place of a parameter among the pattern's segments; -1 when it has none of that name. */
 export function parameterIndex(pattern: PathPattern, name: string): number {
   let nth = pattern.names.indexOf(name)

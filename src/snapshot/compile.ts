@@ -234,7 +234,7 @@ class Compiler {
   #watch({ from, service }: NonNullable<UpstreamOptions['discover']>): Poller {
     const { registry } = this.#registries.get(from)!
     const before = this.#previous?.registries.get(from)?.registry
-    return registry.watch(service, before === registry ? null : before?.inUse(service))
+    return registry.watch(service, before === registry ? null : (before?.inUse(service) ?? null))
   }
 
   async #balancer(upstream: string, name: string): Promise<MakeBalancer> {

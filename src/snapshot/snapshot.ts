@@ -7,7 +7,7 @@ import type { RetryTally, Route } from '../route/route.ts'
 import type { RouteTable } from '../route/table.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { PluginSite, RegistrySite, StoreSite } from './carry.ts'
-import { SharedStates } from './shared-state.ts'
+import type { SharedStates } from './shared-state.ts'
 
 /** See the head of this file. Made by snapshot/compile.ts, swapped in by one assignment. */
 export class Snapshot implements ExchangeWorld {
@@ -38,10 +38,10 @@ export class Snapshot implements ExchangeWorld {
     trusted: CidrSet | null,
     sites: ReadonlyMap<string, PluginSite>,
     stores: ReadonlyMap<string, StoreSite>,
-    registries: ReadonlyMap<string, RegistrySite> = new Map(),
-    hashKeys: ReadonlyMap<string, (x: Exchange) => string> = new Map(),
-    shared: SharedStates = new SharedStates(),
-    tallies: ReadonlyMap<string, RetryTally> = new Map(),
+    registries: ReadonlyMap<string, RegistrySite>,
+    hashKeys: ReadonlyMap<string, (x: Exchange) => string>,
+    shared: SharedStates,
+    tallies: ReadonlyMap<string, RetryTally>,
   ) {
     this.config = config
     this.table = table

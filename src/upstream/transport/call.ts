@@ -55,7 +55,6 @@ export class Http1Call implements Call {
   #kept: string | null
   /** All that was written, where the kernel took nothing of it: the connection was reset before. */
   #unsent: string | null = null
-  #left = 0
   /** Nothing was written to the connection so far. */
   #fresh = true
   /** An upstream may have seen it on the connection before. */
@@ -105,7 +104,6 @@ export class Http1Call implements Call {
       this.#gathered += this.#kept
       this.requestEnded = true
     } else {
-      this.#left = length
       this.#bodyStarted = true
       this.#body.onChunk = (chunk, last) => this.#onBody(chunk, last)
       // What has arrived with the head comes at once and leaves with it in one write.
@@ -120,7 +118,6 @@ export class Http1Call implements Call {
     this.#bodyTouched = true
     const length = chunk.length
     const chunked = this.head.bodyLength < 0
-    if (!chunked) this.#left -= length
     if (last) this.requestEnded = true
     const before = chunked && length > 0 ? `${length.toString(16)}\r\n` : ''
     let after = before === '' ? '' : '\r\n'

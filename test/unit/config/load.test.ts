@@ -937,11 +937,11 @@ t.test('what is no readable file is a fault and no wait', async t => {
 
 t.test('a fault found later gets its line from the file, and tells no secret', async t => {
   const dir = t.testdir({ 'g.yaml': `${HEAD}plugins:\n  - limit:\n      limit: 1\n` })
-  const fault = await faultIn(join(dir, 'g.yaml'), ['plugins', 0, 'limit', 'limit'], 'no', 'SLUICE_CONFIG_PLUGIN')
+  const fault = await faultIn(join(dir, 'g.yaml'), ['plugins', 0, 'limit', 'limit'], 'no', {})
   t.match(fault, { line: 5, column: 14, path: 'plugins[0].limit.limit' })
-  t.match(await faultIn(join(dir, 'gone'), ['plugins', 0], 'no', 'SLUICE_CONFIG_PLUGIN'), { line: 1, column: 1 })
+  t.match(await faultIn(join(dir, 'gone'), ['plugins', 0], 'no', {}), { line: 1, column: 1 })
   const secret = t.testdir({ 'g.yaml': `${HEAD}plugins: [{ limit: { to: "\${A_TOKEN}" } }]\n` })
-  const told = await faultIn(join(secret, 'g.yaml'), ['plugins', 0, 'limit'], 'not "hunter2"', 'SLUICE_CONFIG_PLUGIN', {
+  const told = await faultIn(join(secret, 'g.yaml'), ['plugins', 0, 'limit'], 'not "hunter2"', {
     A_TOKEN: 'hunter2',
   })
   t.equal(told.message, 'not [redacted]')

@@ -5,10 +5,13 @@ import t from 'tap'
 import type { Config } from '../../../src/config/document.ts'
 import type { Route } from '../../../src/route/route.ts'
 import { RouteTableBuilder } from '../../../src/route/table.ts'
+import { SharedStates } from '../../../src/snapshot/shared-state.ts'
 import { Snapshot } from '../../../src/snapshot/snapshot.ts'
 
 function snapshot(): Snapshot {
-  return new Snapshot({} as Config, new RouteTableBuilder<Route>().build(), new Map(), null, new Map(), new Map())
+  const table = new RouteTableBuilder<Route>().build()
+  const [none, shared] = [new Map(), new SharedStates()]
+  return new Snapshot({} as Config, table, none, null, none, none, none, none, shared, none)
 }
 
 t.test('a retired snapshot is idle when its last exchange is over, and at once without one', async t => {
