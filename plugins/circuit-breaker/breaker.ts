@@ -25,16 +25,17 @@ export interface BreakerRules {
   readonly rampUp: number
 }
 
-/** Why a breaker moved, and the numbers it went by. */
-export interface Move {
+/** Calls, and how many of them failed and were slow. */
+type Counts = Readonly<Pick<CallWindow, 'calls' | 'failures' | 'slow'>>
+
+/** Why a breaker moved, and the numbers it went by: of the window, or of the probes, before it was cleared. */
+export interface Move extends Counts {
   readonly from: BreakerState
   readonly to: BreakerState
   readonly reason: 'failures' | 'slow calls' | 'consecutive failures' | 'probes' | 'lost probes' | 'time'
-  /** Of the window, or of the probes, before it was cleared. */
-  readonly calls: number
-  readonly failures: number
-  readonly slow: number
 }
+
+const NONE: Counts = { calls: 0, failures: 0, slow: 0 }
 
 /**
  * A call that was let through; the caller's to keep until it has ended. Every permit is given back once: by `record`
@@ -101,7 +102,7 @@ export class Breaker {
   }
 
   /** The calls by which it would open. */
-  get window(): Readonly<Pick<CallWindow, 'calls' | 'failures' | 'slow'>> {
+  get window(): Counts {
     return this.#window
   }
 
@@ -197,10 +198,10 @@ export class Breaker {
     const { minimumCalls, failureRate, slowRate, consecutiveFailures } = this.#rules
     const { calls, failures, slow } = this.#window
     if (consecutiveFailures > 0 && this.#consecutive >= consecutiveFailures) {
-      this.#open(now, 'consecutive failures', calls, failures, slow)
+      this.#open(now, 'consecutive failures', this.#window)
     } else if (calls >= minimumCalls) {
-      if (failures / calls >= failureRate - EPSILON) this.#open(now, 'failures', calls, failures, slow)
-      else if (slow / calls >= slowRate - EPSILON) this.#open(now, 'slow calls', calls, failures, slow)
+      if (failures / calls >= failureRate - EPSILON) this.#open(now, 'failures', this.#window)
+      else if (slow / calls >= slowRate - EPSILON) this.#open(now, 'slow calls', this.#window)
     }
   }
 
@@ -211,55 +212,50 @@ export class Breaker {
       if (this.#probes === 0) this.#wakeAt = Number.POSITIVE_INFINITY
       return
     }
-    const calls = this.#judged
-    const failures = this.#probeFailures
-    const slow = this.#probeSlow
+    const counts = this.#probeCounts
+    const { calls, failures, slow } = counts
     const bad = failures / calls >= failureRate - EPSILON || slow / calls >= slowRate - EPSILON
-    if (bad) this.#open(now, 'probes', calls, failures, slow)
-    else if (rampUp > 0) this.#move(now, 'ramp-up', now + rampUp, 'probes', calls, failures, slow)
-    else this.#close(now, 'probes', calls, failures, slow)
+    if (bad) this.#open(now, 'probes', counts)
+    else if (rampUp > 0) this.#move(now, 'ramp-up', now + rampUp, 'probes', counts)
+    else this.#close(now, 'probes', counts)
   }
 
-  #open(now: number, reason: Move['reason'], calls: number, failures: number, slow: number): void {
+  get #probeCounts(): Counts {
+    return { calls: this.#judged, failures: this.#probeFailures, slow: this.#probeSlow }
+  }
+
+  #open(now: number, reason: Move['reason'], counts: Counts): void {
     // Opening again before it was closed is one more setback.
     if (this.#state !== 'closed') this.#setbacks++
     const spread = 1 - JITTER + 2 * JITTER * this.#random()
     const openFor = Math.min(LONGEST, this.#rules.openFor * 2 ** Math.min(this.#setbacks, 30) * spread)
-    this.#move(now, 'open', now + openFor, reason, calls, failures, slow)
+    this.#move(now, 'open', now + openFor, reason, counts)
   }
 
-  #close(now: number, reason: Move['reason'], calls: number, failures: number, slow: number): void {
+  #close(now: number, reason: Move['reason'], counts: Counts): void {
     this.#setbacks = 0
-    this.#move(now, 'closed', Number.POSITIVE_INFINITY, reason, calls, failures, slow)
+    this.#move(now, 'closed', Number.POSITIVE_INFINITY, reason, counts)
   }
 
   /** Make the moves that time alone makes. */
   advance(now: number): void {
     if (now < this.#wakeAt) return
-    const { calls, failures, slow } = this.#window
     switch (this.#state) {
       case 'open':
-        this.#move(now, 'half-open', Number.POSITIVE_INFINITY, 'time', 0, 0, 0)
+        this.#move(now, 'half-open', Number.POSITIVE_INFINITY, 'time', NONE)
         break
       case 'half-open':
-        this.#open(now, 'lost probes', this.#judged, this.#probeFailures, this.#probeSlow)
+        this.#open(now, 'lost probes', this.#probeCounts)
         break
       case 'ramp-up':
-        this.#setbacks = 0
-        this.#move(now, 'closed', Number.POSITIVE_INFINITY, 'time', calls, failures, slow)
+        this.#close(now, 'time', this.#window)
         break
     }
   }
 
-  #move(
-    now: number,
-    to: BreakerState,
-    wakeAt: number,
-    reason: Move['reason'],
-    calls: number,
-    failures: number,
-    slow: number,
-  ): void {
+  #move(now: number, to: BreakerState, wakeAt: number, reason: Move['reason'], counts: Counts): void {
+    // Read before the window is cleared, which may be what they are.
+    const { calls, failures, slow } = counts
     const from = this.#state
     this.#state = to
     this.#since = now
