@@ -77,17 +77,14 @@ new Gauge({
   },
 })
 
-/** Show a store, instead of an older one of its name; returns what ends it. */
+/** Show a store; of several with one name the last counts. Returns what ends it. */
 export function showStore(store: ShownStore): () => void {
   stores.add(store)
   return () => void stores.delete(store)
 }
 
 /** What each leased counter may admit beyond its limit, by store and counter. */
-const leaseBounds = new Map<
-  symbol,
-  { readonly store: string; readonly counter: string; readonly bound: () => number }
->()
+const leaseBounds = new Set<{ readonly store: string; readonly counter: string; readonly bound: () => number }>()
 
 new Gauge({
   name: 'sluice_lease_over_admission_bound',
@@ -96,7 +93,7 @@ new Gauge({
   registers: [registry],
   collect() {
     this.reset()
-    for (const { store, counter, bound } of leaseBounds.values()) this.labels(store, counter).set(bound())
+    for (const { store, counter, bound } of leaseBounds) this.labels(store, counter).set(bound())
   },
 })
 
@@ -107,8 +104,8 @@ export function countStoreSwitch(store: string, to: 'down' | 'up'): void {
 
 /** Show the bound on what leasing may admit too much; returns what ends it. */
 export function leaseBound(store: string, counter: string, bound: () => number): () => void {
-  const own = Symbol(counter)
-  leaseBounds.set(own, { store, counter, bound })
+  const own = { store, counter, bound }
+  leaseBounds.add(own)
   return () => void leaseBounds.delete(own)
 }
 
