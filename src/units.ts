@@ -62,6 +62,26 @@ export function whereSound(...keys: string[]): (payload: z.core.ParsePayload) =>
     )
 }
 
+/** For a `refine`: two options of which neither means anything without the other. */
+export function together<A extends string, B extends string>(a: A, b: B) {
+  return [
+    (given: { readonly [Key in A | B]?: unknown }) => (given[a] === undefined) === (given[b] === undefined),
+    { error: `${a} and ${b} belong together: give both or neither`, when: whereSound(a, b) },
+  ] as const
+}
+
+const pemFile = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)
+
+/** Options of `tls` towards `whom`: files of certificates, and whether those of the other side are checked. */
+export function tlsOptions(whom: string) {
+  return z.strictObject({
+    ca: pemFile('PEM file with the authorities to trust instead of the usual ones.'),
+    cert: pemFile(`PEM file with the certificate to show to the ${whom}; needs \`key\`.`),
+    key: pemFile('PEM file with the private key of `cert`.'),
+    verify: z.boolean().default(true).describe(`Check the certificate of the ${whom}. Turn it off in tests only.`),
+  })
+}
+
 /** Keys that a map does not take though people look for them there, and what to say of each. */
 export const absentKeys = z.registry<Readonly<Record<string, string>>>()
 

@@ -1,7 +1,7 @@
 // etcd: the keys under a prefix over the v3 JSON gateway, with a streaming watch that says when to read them again.
 import { z } from 'zod'
 import { IN_TLS } from '../http/certificates.ts'
-import { whereSound } from '../units.ts'
+import { together } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
 import { askTls, registryAddress, registryTls } from './http-options.ts'
@@ -22,10 +22,7 @@ export const etcdOptions = z
     password: z.string().min(1).optional().describe('Password of `user`.'),
     tls: registryTls,
   })
-  .refine(given => (given.user === undefined) === (given.password === undefined), {
-    error: 'user and password belong together: give both or neither',
-    when: whereSound('user', 'password'),
-  })
+  .refine(...together('user', 'password'))
 
 /** The keys of a service as etcd asks for them: base64 of the first one and of the one behind the last. */
 export interface KeyRange {

@@ -1,7 +1,7 @@
 // Options that registries over HTTP have in common: addresses and TLS.
 import { z } from 'zod'
 import { type CertificateFiles, secureContext } from '../http/certificates.ts'
-import { whereSound } from '../units.ts'
+import { tlsOptions, together } from '../units.ts'
 import type { AskTls } from './ask.ts'
 
 /** One URL or a list of them; comes out as a list. `example` stands in the fault. */
@@ -27,20 +27,9 @@ function hasReadableCredentials(text: string): boolean {
   }
 }
 
-const pem = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)
-
 /** `tls` of a registry. */
-export const registryTls = z
-  .strictObject({
-    ca: pem('PEM file with the authorities to trust instead of the usual ones.'),
-    cert: pem('PEM file with the certificate to show to the registry; needs `key`.'),
-    key: pem('PEM file with the private key of `cert`.'),
-    verify: z.boolean().default(true).describe('Check the certificate of the registry. Turn it off in tests only.'),
-  })
-  .refine(given => (given.cert === undefined) === (given.key === undefined), {
-    error: 'cert and key belong together: give both or neither',
-    when: whereSound('cert', 'key'),
-  })
+export const registryTls = tlsOptions('registry')
+  .refine(...together('cert', 'key'))
   .optional()
   .describe('TLS towards the registry, for https addresses.')
 

@@ -1,7 +1,7 @@
 // Nacos: the instances of a service by its open API, version 1.
 import { z } from 'zod'
 import { IN_TLS } from '../http/certificates.ts'
-import { whereSound } from '../units.ts'
+import { together } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
 import { askTls, registryAddress, registryTls } from './http-options.ts'
@@ -21,10 +21,7 @@ export const nacosOptions = z
     password: z.string().min(1).optional().describe('Password of `user`.'),
     tls: registryTls,
   })
-  .refine(given => (given.user === undefined) === (given.password === undefined), {
-    error: 'user and password belong together: give both or neither',
-    when: whereSound('user', 'password'),
-  })
+  .refine(...together('user', 'password'))
 
 /** When an answer was made. Metadata are texts: no number in them can be taken for it. */
 const PASSING = /"lastRefTime":\d+/

@@ -1,6 +1,6 @@
 // ZooKeeper: the children of a service's node and their data, read again when a watch fires.
 import { z } from 'zod'
-import { whereSound } from '../units.ts'
+import { together } from '../units.ts'
 import { abortable, waitAtMost } from './abortable.ts'
 import { AnswerError, asLabels, asMap } from './ask.ts'
 import { isPort, LeftOut, type Reading, readEntry } from './entry.ts'
@@ -37,10 +37,7 @@ export const zookeeperOptions = z
     user: z.string().min(1).optional().describe('Name for the scheme `digest`; needs `password`.'),
     password: z.string().min(1).optional().describe('Password of `user`.'),
   })
-  .refine(given => (given.user === undefined) === (given.password === undefined), {
-    error: 'user and password belong together: give both or neither',
-    when: whereSound('user', 'password'),
-  })
+  .refine(...together('user', 'password'))
 
 /** A connect string taken apart; null when it is none. */
 export function parseConnect(text: string): { readonly servers: readonly string[]; readonly chroot: string } | null {

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { type EndpointAddress, parseEndpoint } from '../http/address.ts'
 import { isHost } from '../http1/framing.ts'
 import { meant } from '../nearest.ts'
-import { duration, whereSound } from '../units.ts'
+import { duration, tlsOptions, together, whereSound } from '../units.ts'
 import { healthOptions } from './health/options.ts'
 
 /** The balancers by name; upstream/balance holds one file for each. */
@@ -50,24 +50,15 @@ const endpointOptions = z
     return { ...(parseEndpoint(full.address) as EndpointAddress), weight: full.weight, labels: full.labels }
   })
 
-const certificateFile = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)
-
-const tls = z
-  .strictObject({
-    ca: certificateFile('PEM file with the authorities to trust instead of the usual ones.'),
-    cert: certificateFile('PEM file with the certificate to show to the upstream; needs `key`.'),
-    key: certificateFile('PEM file with the private key of `cert`.'),
-    verify: z.boolean().default(true).describe('Check the certificate of the upstream. Turn it off in tests only.'),
+const tls = tlsOptions('upstream')
+  .extend({
     servername: z
       .string()
       .min(1)
       .optional()
       .describe('Name to ask for (SNI) and to find in the certificate; without it, the host of the endpoint.'),
   })
-  .refine(given => (given.cert === undefined) === (given.key === undefined), {
-    error: 'cert and key belong together: give both or neither',
-    when: whereSound('cert', 'key'),
-  })
+  .refine(...together('cert', 'key'))
 
 const PORT = 'a port, or the name of one, is due'
 const HOST_FAULT = 'pass, endpoint or a literal host is due'
