@@ -10,9 +10,9 @@ import {
   pathsAt,
 } from '../http/certificates.ts'
 import { quote } from '../nearest.ts'
+import { isRecord } from '../value-at.ts'
 import type { Problem } from './explain.ts'
 import type { Path } from './fault.ts'
-import { isRecord } from './tree.ts'
 
 /** Of upstreams and registries: a connection without what they name would be less than was asked for. */
 export function certificateProblems(raw: Record<string, unknown>, baseDir: string): Problem[] {

@@ -2,9 +2,10 @@
 import { hostPort } from '../http/address.ts'
 import { addressBytes } from '../http/cidr.ts'
 import { quote } from '../nearest.ts'
+import { isRecord } from '../value-at.ts'
 import type { Problem } from './explain.ts'
 import type { Path } from './fault.ts'
-import { isRecord, type Tree } from './tree.ts'
+import type { Tree } from './tree.ts'
 
 /** The defaults of listener/listener.ts and config/document.ts: what is read here is the file as it was written. */
 const LOOPBACK = '127.0.0.1'

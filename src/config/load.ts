@@ -13,7 +13,7 @@ import { conflicts } from '../route/entry.ts'
 import { routeOptions } from '../route/options.ts'
 import { MEMORY_STORE } from '../store/kinds.ts'
 import { isUserBalancer } from '../upstream/options.ts'
-import { valueAt } from '../value-at.ts'
+import { isRecord, valueAt } from '../value-at.ts'
 import { certificateProblems } from './certificates.ts'
 import { type Config, document } from './document.ts'
 import { examine, type Problem } from './explain.ts'
@@ -22,7 +22,7 @@ import { fitEnvironment } from './fit-environment.ts'
 import { listenAddressProblems } from './listen-address.ts'
 import { concealer, redact } from './redact.ts'
 import { decodeSource, readSource, SourceError } from './source.ts'
-import { isRecord, readTree, type Tree } from './tree.ts'
+import { readTree, type Tree } from './tree.ts'
 
 /** A name that is meant to be a file. */
 const MODULE = /\.[cm]?[jt]s$/

@@ -14,6 +14,7 @@ import {
   Scalar,
 } from 'yaml'
 import { quote } from '../nearest.ts'
+import { FORBIDDEN_KEYS, isRecord } from '../value-at.ts'
 import { resolveCore, substitute } from './environment.ts'
 import { FAULTY, type Fault, type FaultCode, formatPath, type Path } from './fault.ts'
 import { locate, Places, start } from './places.ts'
@@ -41,7 +42,6 @@ const QUOTING: readonly (readonly [begin: string, told: string])[] = [
 /** One slip of syntax makes many errors; the first ones tell. */
 const MAX_SYNTAX_FAULTS = 10
 
-const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 const CORE_TAG = /^tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq)$/
 
 /** A scalar that took something from the environment. */
@@ -348,7 +348,7 @@ class Walk {
       this.anchors.set(anchor, node)
       this.done.set(node, { value: key, size: 1, height: 0, depth: 0, substituted: [] })
     }
-    if (FORBIDDEN.has(key)) {
+    if (FORBIDDEN_KEYS.has(key)) {
       this.add(at, [...path, key], 'this key is not allowed anywhere', 'SLUICE_CONFIG_FORBIDDEN_KEY')
       return { text: key, value: 'drop' }
     }
@@ -411,11 +411,6 @@ class Walk {
     }
     return value ?? null
   }
-}
-
-/** A map of the document: no list, no scalar, not FAULTY. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Put in what another map has more: nothing that stands in a refused part of the file is to be missed as well. */

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { SecureContext } from 'node:tls'
 import type { Agent, Dispatcher } from 'undici'
+import { FORBIDDEN_KEYS, isRecord } from '../value-at.ts'
 import { abortable } from './abortable.ts'
 import { readBody } from './body.ts'
 import { MAX_ENTRIES, WAIT } from './provider.ts'
@@ -270,7 +271,7 @@ function parseJson(text: string): unknown {
 
 /** The value as a map; what is none becomes an empty one. */
 export function asMap(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
+  return isRecord(value) ? value : {}
 }
 
 /** The value as a list of up to MAX_ENTRIES. Throws AnswerError about `what`. */
@@ -280,15 +281,12 @@ export function asList(value: unknown, what: string): readonly unknown[] {
   return value
 }
 
-/** Keys that reach for prototypes where they are assigned. */
-const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
-
 /** Those entries of a map that are texts, numbers or booleans, as texts: what labels are made of. Put into `labels`. */
 export function asLabels(value: unknown, labels: Record<string, string> = {}): Record<string, string> {
   const map = asMap(value)
   for (const key of Object.keys(map)) {
     const inner = map[key]
-    if (FORBIDDEN.has(key)) continue
+    if (FORBIDDEN_KEYS.has(key)) continue
     if (typeof inner === 'string') labels[key] = inner
     else if (typeof inner === 'number' || typeof inner === 'boolean') labels[key] = String(inner)
   }

@@ -1,7 +1,8 @@
 // One instance as people and programs write it down: `host:port`, or a map with address, port, weight and labels.
 import { type EndpointAddress, joinAddress, parseEndpoint } from '../http/address.ts'
 import type { Log } from '../log.ts'
-import { asLabels, asMap } from './ask.ts'
+import { isRecord } from '../value-at.ts'
+import { asLabels } from './ask.ts'
 import type { Instance } from './provider.ts'
 
 /** Largest weight that an upstream takes. */
@@ -19,8 +20,8 @@ export interface Reading {
 /** One entry; a string says what is wrong with it. A map's `address` holds the port, unless `port` stands beside it. */
 export function readEntry(value: unknown): Instance | string {
   if (typeof value === 'string') return instanceAt(parseEndpoint(value.trim()), 1, {})
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'is neither host:port nor a map'
-  const { address, port, weight = 1, labels } = asMap(value)
+  if (!isRecord(value)) return 'is neither host:port nor a map'
+  const { address, port, weight = 1, labels } = value
   if (typeof address !== 'string') return 'has no address'
   const wrong = wrongLabel(labels)
   if (wrong !== null) return wrong
@@ -34,7 +35,7 @@ export function readEntry(value: unknown): Instance | string {
 /** What is wrong with the labels that stand in an entry, or null. */
 function wrongLabel(labels: unknown): string | null {
   if (labels === undefined || labels === null) return null
-  if (typeof labels !== 'object' || Array.isArray(labels)) return 'has labels that are no map'
+  if (!isRecord(labels)) return 'has labels that are no map'
   for (const [name, value] of Object.entries(labels)) {
     if (!['string', 'number', 'boolean'].includes(typeof value))
       return `has a label ${name.slice(0, 100)} that is no text`

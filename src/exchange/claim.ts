@@ -1,4 +1,5 @@
 // How a claim of a token is named: by its name, or by a path with dots into claims that are objects.
+import { isRecord } from '../value-at.ts'
 
 /** The claims of a token, or a claim that is an object: plain JSON. */
 export type Claims = Readonly<Record<string, unknown>>
@@ -18,14 +19,10 @@ export function compileClaim(name: string): ClaimReader {
   return claims => {
     if (Object.hasOwn(claims, name)) return claims[name]
     const value = own(claims, outer)
-    return isObject(value) ? inner(value) : undefined
+    return isRecord(value) ? inner(value) : undefined
   }
 }
 
 function own(claims: Claims, name: string): unknown {
   return Object.hasOwn(claims, name) ? claims[name] : undefined
-}
-
-function isObject(value: unknown): value is Claims {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { compileCondition } from '../exchange/attribute.ts'
 import { whereSound } from '../units.ts'
+import { isRecord } from '../value-at.ts'
 
 /** An attribute that a condition may name: for editors; exchange/attribute.ts decides. */
 const ATTRIBUTE = /^(?:client\.ip|route|host|path|method|consumer|(?:header|query|cookie|jwt)\..+)$/
@@ -53,10 +54,6 @@ export interface PluginEntry {
 
 const SHAPE = 'a plugin is its name, or { name: { options } }'
 
-function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /**
  * Schema of one entry. It knows no plugin by name: config/load.ts checks the name and the options against the catalog,
  * and config/json-schema.ts puts the bundled plugins in its place.
@@ -71,7 +68,7 @@ export const pluginEntry = z
     if (typeof raw === 'string') {
       return raw === '' ? fail(SHAPE) : { name: raw, options: {}, when: null, off: false }
     }
-    if (!isMap(raw)) return fail(SHAPE)
+    if (!isRecord(raw)) return fail(SHAPE)
     const names = Object.keys(raw)
     const name = names[0]
     if (name === undefined || name === '') return fail(SHAPE)
@@ -85,7 +82,7 @@ export const pluginEntry = z
       return z.NEVER
     }
     const given = raw[name] ?? {}
-    if (!isMap(given)) return fail(`the options of ${name} must be a map`, [name])
+    if (!isRecord(given)) return fail(`the options of ${name} must be a map`, [name])
     const { when: rawWhen, off: rawOff, ...options } = given
     let when: PluginEntry['when'] = null
     if (rawWhen !== undefined) {

@@ -8,6 +8,7 @@ import type { StoreOptions } from '../store/kinds.ts'
 import type { CounterStore } from '../store/store.ts'
 import type { UpstreamOptions } from '../upstream/options.ts'
 import type { Upstream } from '../upstream/upstream.ts'
+import { isRecord } from '../value-at.ts'
 import type { SharedState } from './shared-state.ts'
 
 /** One plugin instance at its place: gateway-wide or on a route, the n-th of its name there. */
@@ -47,7 +48,7 @@ export function siteKey(route: string | null, name: string, nth: number): string
 /** A text that two option trees share exactly when they mean the same: keys in order. */
 export function fingerprint(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) => {
-    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner
+    if (!isRecord(inner)) return inner
     return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
   })
 }
