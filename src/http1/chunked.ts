@@ -2,6 +2,7 @@
 import type { ErrorCode } from '../errors.ts'
 import type { HeaderList } from '../http/head.ts'
 import { HeadParser, INCOMPLETE, INVALID } from './head-parser.ts'
+import { fieldLines } from './serialize.ts'
 
 /** More bytes are needed. */
 export const NEED = 0
@@ -159,8 +160,5 @@ export class ChunkedDecoder {
 
 /** The text after the last chunk: `0`, the trailer section and its empty line. */
 export function lastChunk(trailers: Readonly<HeaderList> | null): string {
-  if (trailers === null) return '0\r\n\r\n'
-  let text = '0\r\n'
-  for (let i = 0; i < trailers.length; i += 2) text += `${trailers[i]}: ${trailers[i + 1]}\r\n`
-  return `${text}\r\n`
+  return trailers === null ? '0\r\n\r\n' : `0${fieldLines(trailers)}\r\n\r\n`
 }

@@ -2,7 +2,7 @@
 import { isIPv6 } from 'node:net'
 import { isClaim } from '../http/forwarded.ts'
 import { dashed } from '../http/head.ts'
-import { KNOWN_NAMES } from './known-fields.ts'
+import { KNOWN_NAMES, NAME_BYTE } from './known-fields.ts'
 
 /**
  * A Content-Length value: 1*DIGIT and at most 2^53-1 (RFC 9110 8.6); -1 when it is not. Lists, signs, spaces and
@@ -26,16 +26,12 @@ export function isChunked(value: string): boolean {
   return value.length === 7 && /^chunked$/i.test(value)
 }
 
-const TOKEN_CHAR = new Uint8Array(128)
-for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-  TOKEN_CHAR[char.charCodeAt(0)] = 1
-
 /** True for a token (RFC 9110 5.6.2): methods and field names. */
 export function isToken(text: string): boolean {
   if (text.length === 0) return false
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i)
-    if (code > 127 || TOKEN_CHAR[code] === 0) return false
+    if (code > 255 || NAME_BYTE[code] === 0) return false
   }
   return true
 }
@@ -116,67 +112,14 @@ export function comparableHost(host: string, usual: number): string {
   return lower.endsWith(`:${usual}`) ? lower.slice(0, lower.lastIndexOf(':')) : lower
 }
 
-// Framing, routing, authentication, conditions, and what a request is known by.
-const ESSENTIAL = [
-  'host',
-  'authorization',
-  'cookie',
-  'content-length',
-  'content-type',
-  'content-encoding',
-  'content-range',
-  'transfer-encoding',
-  'trailer',
-  'cache-control',
-  'forwarded',
-  'via',
-  'x-forwarded-for',
-  'x-forwarded-proto',
-  'x-forwarded-host',
-  'x-forwarded-port',
-  'x-real-ip',
-  'x-request-id',
-  'set-cookie',
-  'date',
-  'expect',
-  'te',
-  'origin',
-  'referer',
-  'user-agent',
-  'x-api-key',
-  'accept',
-  'accept-encoding',
-  'accept-language',
-  'range',
-  'if-range',
-  'if-match',
-  'if-none-match',
-  'if-modified-since',
-  'if-unmodified-since',
-] // prettier-ignore
-
 // End-to-end fields that Connection may not name to have them dropped: those that somebody relies on
 // to arrive. Names that nobody has registered or made known are the sender's own business.
 const END_TO_END = new Set([
-  ...ESSENTIAL,
   ...KNOWN_NAMES,
-  'baggage',
-  'cf-connecting-ip',
-  'clear-site-data',
-  'content-digest',
-  'cross-origin-embedder-policy',
-  'dpop',
-  'idempotency-key',
-  'last-event-id',
-  'prefer',
-  'preference-applied',
-  'repr-digest',
-  'signature',
-  'signature-input',
-  'true-client-ip',
-  'x-csrf-token',
-  'x-robots-tag',
-]) // prettier-ignore
+  ...`baggage cf-connecting-ip clear-site-data content-digest cross-origin-embedder-policy dpop idempotency-key
+last-event-id prefer preference-applied repr-digest signature signature-input true-client-ip x-csrf-token
+x-robots-tag`.split(/\s+/),
+])
 
 function isBlank(code: number): boolean {
   return code === 0x20 || code === 9
@@ -221,24 +164,15 @@ export function readConnection(value: string, into: ConnectionOptions): boolean 
   return true
 }
 
-// What must not come as a trailer (RFC 9110 6.5.1).
-const NO_TRAILER = new Set([
-  ...ESSENTIAL,
-  'keep-alive',
-  'proxy-connection',
-  'connection',
-  'upgrade',
-  'max-forwards',
-  'age',
-  'expires',
-  'location',
-  'www-authenticate',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'retry-after',
-  'vary',
-  'warning',
-]) // prettier-ignore
+// What must not come as a trailer (RFC 9110 6.5.1), beside what is said of the way here: framing, routing, authentication,
+// conditions, what controls a cache or the answer, and what a request is known by.
+const NO_TRAILER = new Set(
+  `accept accept-encoding accept-language age authorization cache-control connection content-encoding content-length
+content-range content-type cookie date expect expires host if-match if-modified-since if-none-match if-range
+if-unmodified-since keep-alive location max-forwards origin proxy-authenticate proxy-authorization proxy-connection range
+referer retry-after set-cookie te trailer transfer-encoding upgrade user-agent vary via warning www-authenticate x-api-key
+x-request-id`.split(/\s+/),
+)
 
 /** True when a field of that lower-case name may be passed on in a trailer section, `_` read as `-`. */
 export function isTrailerField(name: string): boolean {

@@ -131,11 +131,8 @@ export class HeadParser {
     this.error = 'SLUICE_UPSTREAM_PROTOCOL'
     const limit = Math.min(end, at + limits.bytes)
     // "HTTP/1.x NNN" and SP reason, or CRLF at once (RFC 9112 4: the reason may be empty, the SP not; we let it).
-    if (limit - at < 13) {
-      if (!matches(bytes, at, limit, 'HTTP/1.')) return this.#failResponse('no status line')
-      return this.#moreResponse(end, limit, 'the status line does not end')
-    }
     if (!matches(bytes, at, limit, 'HTTP/1.')) return this.#failResponse('no status line')
+    if (limit - at < 13) return this.#moreResponse(end, limit, 'the status line does not end')
     const minor = bytes[at + 7]! - 48
     const a = bytes[at + 9]! - 48
     const b = bytes[at + 10]! - 48

@@ -69,7 +69,7 @@ export interface KnownName {
 
 const table: (KnownName | null)[] = new Array(MASK + 1).fill(null)
 
-/** The hash that the parser carries along while it reads a name: lower-case bytes, 31-bit. */
+/** The hash that the parser carries along while it reads a name: lower-case bytes, 32 bits, signed. */
 export function hashName(name: string): number {
   let hash = 0
   for (let i = 0; i < name.length; i++) hash = (hash * 31 + name.charCodeAt(i)) | 0
