@@ -118,6 +118,18 @@ export function removeHeader(list: HeaderList, name: string): void {
   if (kept !== list.length) list.length = kept
 }
 
+/** Remove the fields of all these names in place. They are a set, because a client may name thousands in Connection. */
+export function removeHeaders(list: HeaderList, names: ReadonlySet<string>): void {
+  let kept = 0
+  for (let i = 0; i < list.length; i += 2) {
+    if (names.has(list[i]!)) continue
+    list[kept] = list[i]!
+    list[kept + 1] = list[i + 1]!
+    kept += 2
+  }
+  if (kept !== list.length) list.length = kept
+}
+
 /** The method that a CORS preflight (Fetch 3.2.2) asks leave for; undefined for every other request. */
 export function preflightMethod({ method, headers }: RequestHead): string | undefined {
   if (method !== 'OPTIONS' || header(headers, 'origin') === undefined) return undefined

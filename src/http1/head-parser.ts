@@ -3,7 +3,7 @@
 // Over 300 lines because the three forms share one field loop and its scratch, which only pays when it is one unit.
 // One pass validates every byte and notes offsets in a scratch array; strings are made only when the head is complete.
 import type { ErrorCode } from '../errors.ts'
-import type { HeaderList } from '../http/head.ts'
+import { type HeaderList, removeHeaders } from '../http/head.ts'
 import {
   type ConnectionOptions,
   comparableHost,
@@ -387,9 +387,9 @@ export class HeadParser {
     this.close = options.close
     this.keepAlive = options.keepAlive
     this.upgrade = upgradeField && options.upgrade
-    if (options.named !== null) dropNamed(headers, new Set(options.named))
+    if (options.named !== null) removeHeaders(headers, new Set(options.named))
     // A Trailer field announces what only a chunked body can carry (RFC 9110 6.6.2).
-    if (this.#hasTrailerField && !this.chunked) dropNamed(headers, TRAILER)
+    if (this.#hasTrailerField && !this.chunked) removeHeaders(headers, TRAILER)
     return true
   }
 
@@ -466,16 +466,4 @@ function matches(bytes: Buffer, at: number, limit: number, text: string): boolea
 function methodName(text: string, length: number): string {
   for (const method of METHODS) if (method.length === length && text.startsWith(method)) return method
   return text.substring(0, length)
-}
-
-/** `names` is a set, because a client may name thousands. */
-function dropNamed(headers: HeaderList, names: ReadonlySet<string>): void {
-  let kept = 0
-  for (let i = 0; i < headers.length; i += 2) {
-    if (names.has(headers[i]!)) continue
-    headers[kept] = headers[i]!
-    headers[kept + 1] = headers[i + 1]!
-    kept += 2
-  }
-  if (kept !== headers.length) headers.length = kept
 }

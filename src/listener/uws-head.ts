@@ -1,6 +1,6 @@
 // Reads a request head out of uWebSockets.js and holds it to the rules that the library does not hold it to.
 import { type ErrorCode, GatewayError } from '../errors.ts'
-import { type HeaderList, type RequestHead, removeHeader, UNKNOWN_LENGTH } from '../http/head.ts'
+import { type HeaderList, type RequestHead, removeHeaders, UNKNOWN_LENGTH } from '../http/head.ts'
 import {
   type ConnectionOptions,
   isChunked,
@@ -193,7 +193,7 @@ export class UwsHeadReader {
   #settle(method: string, path: string, query: string | undefined): void {
     const options = this.#connection
     this.close = options.close || this.closesItself
-    if (options.named !== null) for (const name of options.named) removeHeader(this.#headers, name)
+    if (options.named !== null) removeHeaders(this.#headers, new Set(options.named))
     // `HTTP/1.1`, its spaces and two line ends stand in no string.
     this.#size += method.length + path.length + (query === undefined ? 0 : query.length + 1) + 14
     if (this.#count > this.#limits.count) {
