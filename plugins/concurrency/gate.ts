@@ -1,34 +1,23 @@
 // How many may be under way at once for one key, and who waits for a place, in the order in which they came.
-import { type Exchange, Timer, wheel } from '../../src/plugin-api.ts'
+import { Timer, wheel } from '../../src/plugin-api.ts'
 
 /** One request in the queue: a node of its gate's list. */
 export class Waiter {
   readonly gate: Gate
-  readonly x: Exchange
   previous: Waiter | null = null
   next: Waiter | null = null
-  readonly #timer: Timer
-  readonly #settle: (admitted: boolean) => void
+  readonly timer: Timer
+  readonly settle: (admitted: boolean) => void
 
   /** `settle` is called once: with true when its turn has come, with false when the wait was too long. */
-  constructor(gate: Gate, x: Exchange, wait: number, settle: (admitted: boolean) => void) {
+  constructor(gate: Gate, wait: number, settle: (admitted: boolean) => void) {
     this.gate = gate
-    this.x = x
-    this.#settle = settle
-    this.#timer = new Timer(wheel, () => {
+    this.settle = settle
+    this.timer = new Timer(wheel, () => {
       gate.leave(this)
       settle(false)
     })
-    this.#timer.set(wait)
-  }
-
-  /** No longer in the queue: the timer goes too. */
-  removed(): void {
-    this.#timer.remove()
-  }
-
-  admit(): void {
-    this.#settle(true)
+    this.timer.set(wait)
   }
 }
 
@@ -69,7 +58,7 @@ export class Gate {
     waiter.previous = null
     waiter.next = null
     this.waiting--
-    waiter.removed()
+    waiter.timer.remove()
   }
 
   /** One is done: its place is free for the first in the queue. */
@@ -84,7 +73,7 @@ export class Gate {
       const first = this.#first
       this.leave(first)
       this.running++
-      first.admit()
+      first.settle(true)
     }
   }
 }

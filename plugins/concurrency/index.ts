@@ -101,7 +101,7 @@ class Concurrency implements Plugin {
   #await(x: Exchange, gate: Gate): Promise<Reply | void> {
     this.#count.queued()
     return new Promise(done => {
-      const waiter = new Waiter(gate, x, this.#wait, admitted => {
+      const waiter = new Waiter(gate, this.#wait, admitted => {
         if (admitted) {
           this.#slot.set(x, gate)
           done()

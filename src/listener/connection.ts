@@ -575,7 +575,7 @@ export class Connection {
       this.#current = null
       this.#phase = Phase.Closing
       current.lose()
-      this.#breakOff()
+      this.destroy()
     } else if (!this.#stalled) {
       this.#probed = false
       this.#lastWritten = this.writer.taken
@@ -609,7 +609,7 @@ export class Connection {
     else if (this.#probed) {
       this.text('')
       this.#timer.clear()
-    } else if (taken === this.#lastWritten) this.#breakOff()
+    } else if (taken === this.#lastWritten) this.destroy()
     else {
       this.#probed = true
       this.#timer.set(PROBE_ANSWER)
@@ -620,7 +620,7 @@ export class Connection {
     const current = this.#current
     if (this.#stalled || this.#phase === Phase.Closing) {
       const taken = this.writer.taken
-      if (taken === this.#lastWritten) this.#breakOff()
+      if (taken === this.#lastWritten) this.destroy()
       else {
         this.#lastWritten = taken
         this.#timer.set(this.writer.pending > 0 ? this.options.timeouts.idle : LINGER_TIME)
@@ -666,12 +666,8 @@ export class Connection {
     else this.#finishWriting()
   }
 
-  destroy(): void {
-    this.#breakOff()
-  }
-
   /** Close at once; where that cuts an answer, by a reset: a FIN would be the end of a body without a length (RFC 9112 8). */
-  #breakOff(): void {
+  destroy(): void {
     if (this.#current?.started || this.writer.pending > 0) this.writer.reset()
     else this.socket.destroy()
   }

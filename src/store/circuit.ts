@@ -62,23 +62,17 @@ export class Circuit {
     this.open = true
     this.#owner.opened(this, reason)
     // Those that wait with the three that failed must not wait their own time out.
-    const waiting = this.#waiting.slice(this.#head)
-    this.#clear()
-    for (const asked of waiting) if (!asked.settled) asked.giveUp()
+    this.giveUp()
   }
 
-  /** Settle all that waits, for good. */
-  close(): void {
+  /** Settle all that waits, without the store. */
+  giveUp(): void {
     const waiting = this.#waiting.slice(this.#head)
-    this.#clear()
-    for (const asked of waiting) if (!asked.settled) asked.giveUp()
-  }
-
-  #clear(): void {
     this.#waiting = []
     this.#head = 0
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
+    for (const asked of waiting) if (!asked.settled) asked.giveUp()
   }
 
   #arm(ms: number): void {

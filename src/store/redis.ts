@@ -290,7 +290,7 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions, ShownS
     this.#closed = true
     this.#hide()
     if (this.#beat !== null) clearInterval(this.#beat)
-    for (const circuit of this.#circuits.values()) circuit.close()
+    for (const circuit of this.#circuits.values()) circuit.giveUp()
     const client = this.#client
     this.#client = null
     if (client === null) return

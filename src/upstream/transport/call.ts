@@ -27,8 +27,8 @@ export interface Carrier {
 
 /** What a call needs of the pool that finds it a connection. */
 export interface CarrierSource {
-  /** Send once more, on a connection that was never used. */
-  again(call: Http1Call): void
+  /** Send on a connection that was never used. */
+  fresh(call: Http1Call): void
   /** Leave the queue: the request was given up. */
   unqueue(call: Http1Call): void
 }
@@ -176,22 +176,17 @@ export class Http1Call implements Call {
       this.requestEnded = false
     }
     if (this.#bodyStarted && !this.#bodyTouched) this.#body.pause()
-    this.#pool.again(this)
+    this.#pool.fresh(this)
   }
 
   /** End with an error. */
   fail(error: GatewayError): void {
     if (this.done) return
     const unread = this.#bodyStarted && !this.requestEnded
-    this.#finish()
+    this.finish()
     // What comes from here on is another attempt's: before that begins nobody would take it.
     if (unread) this.#body.pause()
     this.sink.onError(error)
-  }
-
-  /** The answer is complete. Called by the connection. */
-  finish(): void {
-    this.#finish()
   }
 
   resume(): void {
@@ -201,7 +196,7 @@ export class Http1Call implements Call {
   abort(): void {
     if (this.done) return
     const connection = this.#connection
-    this.#finish()
+    this.finish()
     if (connection === null) this.#pool.unqueue(this)
     else connection.destroy()
   }
@@ -212,7 +207,8 @@ export class Http1Call implements Call {
     this.#connection = connection
   }
 
-  #finish(): void {
+  /** It is over; nobody is told. Called by the connection when the answer is complete. */
+  finish(): void {
     this.done = true
     this.#connection = null
     this.#waiting?.remove()

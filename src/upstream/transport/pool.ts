@@ -52,16 +52,12 @@ export class Http1Pool implements EndpointPool {
     const call = new Http1Call(this, head, host, body, sink, deadline)
     const connection = this.#idle.pop()
     if (connection !== undefined) connection.begin(call)
-    else this.#fresh(call)
+    else this.fresh(call)
     return call
   }
 
-  /** Send once more on a connection that was never used: the idle one turned out stale. Called by the connection. */
-  again(call: Http1Call): void {
-    this.#fresh(call)
-  }
-
-  #fresh(call: Http1Call): void {
+  /** Send on a connection that was never used. Called by the call, too, when an idle one turned out stale. */
+  fresh(call: Http1Call): void {
     if (this.#connections.size < this.options.connections.max) {
       this.#connect().begin(call)
       return

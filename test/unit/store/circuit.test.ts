@@ -91,7 +91,7 @@ t.test('closing settles all', async t => {
   ask('a')
   ask('b').settled = true
   ask('c')
-  it.close()
+  it.giveUp()
   t.same(told, ['a', 'c'])
 })
 
