@@ -7,6 +7,7 @@ import { formatFault } from './config/fault.ts'
 import { jsonSchemaText } from './config/json-schema.ts'
 import { loadFile } from './config/load.ts'
 import { runDemo } from './demo/demo.ts'
+import { stackOf } from './errors.ts'
 import { ConfigError, Gateway, type GatewayOptions, ListenError } from './gateway.ts'
 import { hostPort } from './http/address.ts'
 import { createLog } from './log.ts'
@@ -56,10 +57,6 @@ function gatewayOptions(file: string): GatewayOptions {
   }
 }
 
-function catalog(): Catalog {
-  return new Catalog(bundled, modules)
-}
-
 async function main(argv: readonly string[]): Promise<number> {
   let parsed: ReturnType<typeof parse>
   try {
@@ -87,10 +84,7 @@ async function main(argv: readonly string[]): Promise<number> {
     case 'schema':
       return print(jsonSchemaText(bundled).trimEnd())
     case 'demo':
-      return runDemo(gatewayOptions(given ?? demoFile()), gateway => {
-        reloadOnHangup(gateway)
-        return untilSignal(gateway)
-      })
+      return runDemo(gatewayOptions(given ?? demoFile()), untilSignal)
     default:
       return usage(noSuch('command', command, COMMANDS))
   }
@@ -126,7 +120,7 @@ function usage(message: string): number {
 
 async function start(file: string): Promise<number> {
   const gateway = new Gateway(gatewayOptions(file))
-  reloadOnHangup(gateway)
+  // Before the start: without a listener for it a signal would end the process.
   const stopped = untilSignal(gateway)
   await gateway.start()
   for (const { name, host, port, engine } of gateway.listeners)
@@ -135,13 +129,12 @@ async function start(file: string): Promise<number> {
   return stopped
 }
 
-/** Before the start: without a listener for it the signal would end the process. */
-function reloadOnHangup(gateway: Gateway): void {
-  process.on('SIGHUP', () => void gateway.reload())
-}
-
-/** Serve until SIGTERM or SIGINT, then stop in good order; a second signal ends at once, and so does one before it listens. */
+/**
+ * Serve until SIGTERM or SIGINT, then stop in good order; a second one ends at once, and so does one before it listens.
+ * SIGHUP reloads.
+ */
 function untilSignal(gateway: Gateway): Promise<number> {
+  process.on('SIGHUP', () => void gateway.reload())
   return new Promise(done => {
     let asked = false
     const end = () => {
@@ -157,10 +150,15 @@ function untilSignal(gateway: Gateway): Promise<number> {
   })
 }
 
-async function check(file: string): Promise<number> {
-  const loaded = await loadFile(file, { env: process.env, catalog: catalog() })
+/** What the file comes to. Rejects with ConfigError. */
+async function load(file: string) {
+  const loaded = await loadFile(file, { env: process.env, catalog: new Catalog(bundled, modules) })
   if (loaded.config === null) throw new ConfigError(loaded.faults)
-  const { listeners, upstreams, routes } = loaded.config
+  return loaded
+}
+
+async function check(file: string): Promise<number> {
+  const { listeners, upstreams, routes } = (await load(file)).config
   const count = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`
   return print(
     `${file} is fine: ${count(listeners.length, 'listener')}, ${count(routes.length, 'route')}, ${count(Object.keys(upstreams).length, 'upstream')}`,
@@ -168,19 +166,12 @@ async function check(file: string): Promise<number> {
 }
 
 async function routes(file: string): Promise<number> {
-  const loaded = await loadFile(file, { env: process.env, catalog: catalog() })
-  if (loaded.config === null) throw new ConfigError(loaded.faults)
+  const loaded = await load(file)
   const { routes: shown } = JSON.parse(loaded.shown) as { routes: ShownRoute[] }
   const builder = new RouteTableBuilder<RouteOptions>()
   for (const [order, route] of loaded.config.routes.entries()) builder.add(route.match, route, order)
-  return print(
-    formatListing(
-      builder
-        .build()
-        .listing()
-        .map(entry => describe(entry, entry.route, shown[entry.order]!)),
-    ),
-  )
+  const entries = builder.build().listing()
+  return print(formatListing(entries.map(entry => describe(entry, entry.route, shown[entry.order]!))))
 }
 
 function report(error: unknown): number {
@@ -192,21 +183,19 @@ function report(error: unknown): number {
     process.stderr.write(`sluice: ${error.message}\n`)
     return EXIT.listen
   }
-  process.stderr.write(`sluice: ${error instanceof Error ? error.stack : String(error)}\n`)
+  process.stderr.write(`sluice: ${stackOf(error)}\n`)
   return EXIT.crash
 }
 
 // What nobody caught is a defect, of the gateway or of a plugin: whatever state it leaves, nothing should be served from
 // it.
 process.on('uncaughtException', error => {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  createLog().error('the gateway crashed', { error: text })
+  createLog().error('the gateway crashed', { error: stackOf(error) })
   process.exit(EXIT.crash)
 })
 // A promise that nobody awaits is no reason either: it is mostly a plugin's, and belongs to one request.
 process.on('unhandledRejection', error => {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  createLog().error('a promise was rejected, and nobody awaits it', { error: text })
+  createLog().error('a promise was rejected, and nobody awaits it', { error: stackOf(error) })
 })
 // Whoever reads what is printed may be gone: no reason to end.
 process.stdout.on('error', () => {})

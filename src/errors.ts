@@ -1,4 +1,5 @@
-// The table of the gateway's own errors: code, status, title and whose fault each is.
+// The table of the gateway's own errors: code, status, title and whose fault each is; and the text of whatever was thrown.
+import { inspect } from 'node:util'
 
 /** Whose doing an error is: decides logging and what a retry may help. */
 export type ErrorSource = 'client' | 'upstream' | 'gateway'
@@ -46,7 +47,7 @@ export type ErrorCode = keyof typeof ERRORS
 
 /**
  * An error that ends an attempt or an exchange. The message is for the log only: what the client sees is
- * the code's title (proxy/answer.ts). Made without a stack, because it is flow and not a defect.
+ * the code's title (http/problem.ts). Made without a stack, because it is flow and not a defect.
  */
 export class GatewayError extends Error {
   readonly code: ErrorCode
@@ -74,4 +75,15 @@ export class GatewayError extends Error {
     this.retryable = options?.retryable ?? false
     this.unsent = options?.unsent ?? false
   }
+}
+
+/** What was thrown, in words. Anything can be: also what has no text, or one that says nothing, such as a bare object. */
+export function messageOf(thrown: unknown): string {
+  if (thrown instanceof Error) return thrown.message
+  return typeof thrown === 'string' ? thrown : inspect(thrown, { depth: 1, breakLength: 200 }).slice(0, 1000)
+}
+
+/** The same with where it was thrown, as far as that is known. */
+export function stackOf(error: unknown): string {
+  return (error instanceof Error ? error.stack : undefined) ?? messageOf(error)
 }

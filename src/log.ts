@@ -1,5 +1,4 @@
 // The gateway's own log: one JSON line an event on standard error, through pino.
-import { inspect } from 'node:util'
 import { pino } from 'pino'
 
 /** Levels in use. */
@@ -25,10 +24,4 @@ export function createLog(level: LogLevel = 'info'): Log {
     warn: (message, fields) => out.warn(fields ?? {}, message),
     error: (message, fields) => out.error(fields ?? {}, message),
   }
-}
-
-/** What was thrown, in words. Anything can be: also what has no text, or one that says nothing, such as a bare object. */
-export function thrownText(thrown: unknown): string {
-  if (thrown instanceof Error) return thrown.message
-  return typeof thrown === 'string' ? thrown : inspect(thrown, { depth: 1, breakLength: 200 }).slice(0, 1000)
 }

@@ -1,5 +1,6 @@
 // The one loop that asks any registry for one service: paces it, checks what it says, and keeps it over failures and restarts.
 import { setImmediate } from 'node:timers/promises'
+import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
 import { AnswerError } from './ask.ts'
@@ -237,7 +238,7 @@ export class Poller {
 
   async #failed(error: unknown): Promise<void> {
     const { registry, service, log } = this.#parts
-    const message = (error instanceof Error ? error.message : String(error)).slice(0, 300)
+    const message = messageOf(error).slice(0, 300)
     this.#failures++
     countPoll(registry, 'failed')
     if (this.failure === null) {
@@ -269,7 +270,7 @@ export class Poller {
       // The folder may be another one than it was written to.
       if (before !== null) this.#keep()
     } catch (error) {
-      const fields = { registry, service, ...(before === null && { file: state?.path }), error: text(error) }
+      const fields = { registry, service, ...(before === null && { file: state?.path }), error: messageOf(error) }
       log.warn('the kept state of discovery cannot be used', fields)
     }
   }
@@ -283,13 +284,10 @@ export class Poller {
         this.#stateFails = false
       },
       error => {
-        if (!this.#stateFails) log.warn('discovery cannot keep its state', { file: state.path, error: text(error) })
+        if (!this.#stateFails)
+          log.warn('discovery cannot keep its state', { file: state.path, error: messageOf(error) })
         this.#stateFails = true
       },
     )
   }
-}
-
-function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

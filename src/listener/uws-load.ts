@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { messageOf } from '../errors.ts'
 import { rebind } from './uws-rebind.ts'
 
 /** uWS's answer object: valid until onAborted runs or an end succeeds; a call after that throws. */
@@ -165,6 +166,5 @@ function unavailable(tried: string[]): Error {
 
 /** The package wraps the loader's own words in a paragraph about versions; the last line is what went wrong. */
 function lastLine(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error)
-  return text.trim().split('\n').at(-1)!
+  return messageOf(error).trim().split('\n').at(-1)!
 }

@@ -1,7 +1,7 @@
 // The kinds of plugin that a configuration may name: the bundled ones, and modules beside the YAML file; and balancers of users.
 import { readFile, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, extname, resolve, sep } from 'node:path'
-import { thrownText } from '../log.ts'
+import { messageOf } from '../errors.ts'
 import type { BalancerDefinition } from '../upstream/balance/user.ts'
 import { type PluginDefinition, PluginOptionsError } from './plugin.ts'
 
@@ -157,5 +157,5 @@ function placeOf(error: unknown, name: string, folder: string): string {
 
 /** First line of what was thrown, bounded. */
 export function firstLine(error: unknown): string {
-  return thrownText(error).split('\n', 1)[0]!.slice(0, 300)
+  return messageOf(error).split('\n', 1)[0]!.slice(0, 300)
 }

@@ -1,7 +1,7 @@
 // Why exchanges failed, for the operator: one line each until there are too many, then a count.
-import type { GatewayError } from '../errors.ts'
+import { type GatewayError, stackOf } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
-import { type Log, thrownText } from '../log.ts'
+import type { Log } from '../log.ts'
 import type { Step } from '../pipeline/plan.ts'
 
 /** Lines a second of one code or plugin; what is past them is counted in the next line. A storm must not drown the log. */
@@ -51,7 +51,7 @@ export class FailureLog {
       ...(step !== null && { plugin: step.name }),
       route: x.route.name,
       requestId: x.requestId,
-      error: error instanceof Error ? (error.stack ?? error.message) : thrownText(error),
+      error: stackOf(error),
       ...(suppressed > 0 && { suppressed }),
     })
   }

@@ -7,12 +7,13 @@ import { abortable } from '../discovery/abortable.ts'
 import { Registry } from '../discovery/discovery.ts'
 import { certificatePlaces } from '../discovery/options.ts'
 import type { Poller } from '../discovery/poller.ts'
+import { messageOf } from '../errors.ts'
 import { compileCondition, compileKey } from '../exchange/attribute.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { Slot } from '../exchange/slot.ts'
 import { CertificateError } from '../http/certificates.ts'
 import { CidrSet } from '../http/cidr.ts'
-import { type Log, thrownText } from '../log.ts'
+import type { Log } from '../log.ts'
 import { pluginCounter } from '../metrics.ts'
 import { hint, noSuch } from '../nearest.ts'
 import { type Catalog, firstLine } from '../pipeline/catalog.ts'
@@ -477,7 +478,7 @@ function namesIn(object: object): Set<string> {
 export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
   for (const { plugin, definition, shared } of sites) {
     const failed = (error: unknown) => {
-      log.error('a plugin failed to close', { plugin: definition.name, error: thrownText(error) })
+      log.error('a plugin failed to close', { plugin: definition.name, error: messageOf(error) })
     }
     try {
       const closing: unknown = plugin.close?.()
