@@ -2,9 +2,11 @@
 import { z } from 'zod'
 
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/
-const DURATION_UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+/** What one of each is worth in milliseconds, the least first. */
+export const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 const SIZE = /^(\d+)(B|KiB|MiB|GiB)$/
-const SIZE_UNITS: Record<string, number> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
+/** What one of each is worth in bytes, the least first. */
+export const SIZE_UNITS: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
 const SHARE = /^(\d+(?:\.\d+)?)%$/
 // setTimeout and every wheel below it count in 31 bits.
 const LONGEST = 24 * 24 * 3_600_000

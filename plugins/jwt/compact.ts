@@ -1,5 +1,5 @@
 // A token in compact form (RFC 7515 7.1) taken apart before any key is touched: one spelling, one meaning, bounded.
-import { isJsonObject, type JsonObject, parseObject } from './json-object.ts'
+import { type JsonObject, parseObject } from './json-object.ts'
 
 /** Longest token, in characters. */
 const MAX_TOKEN = 8192
@@ -65,18 +65,7 @@ function isUnderstood(header: JsonObject): boolean {
 }
 
 /** Freeze claims all the way down, since all requests with the token share them. */
-export function freeze(claims: JsonObject): Readonly<JsonObject> {
-  for (const value of Object.values(claims)) {
-    if (Array.isArray(value)) freezeList(value)
-    else if (isJsonObject(value)) freeze(value)
-  }
+export function freeze<T extends object>(claims: T): Readonly<T> {
+  for (const value of Object.values(claims)) if (typeof value === 'object' && value !== null) freeze(value)
   return Object.freeze(claims)
-}
-
-function freezeList(list: unknown[]): void {
-  for (const value of list) {
-    if (Array.isArray(value)) freezeList(value)
-    else if (isJsonObject(value)) freeze(value)
-  }
-  Object.freeze(list)
 }

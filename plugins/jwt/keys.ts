@@ -1,5 +1,6 @@
 // Keys that a token's signature may be checked with, each bound to its kind and algorithm, and sets of them by key id.
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { decodeSegment } from './compact.ts'
 import { isJsonObject } from './json-object.ts'
 
 /** What an algorithm wants of a key: its kind, its curve, or for HS* the least bytes (RFC 7518 3.2). */
@@ -257,7 +258,5 @@ function isRoca(key: KeyObject): boolean {
 /** Bytes of a secret as it stands in the configuration; null when `base64url:` is followed by something else. */
 export function secretBytes(text: string): Uint8Array | null {
   if (!text.startsWith('base64url:')) return Buffer.from(text, 'utf8')
-  const encoded = text.slice('base64url:'.length)
-  const bytes = Buffer.from(encoded, 'base64url')
-  return bytes.toString('base64url') === encoded ? bytes : null
+  return decodeSegment(text.slice('base64url:'.length))
 }

@@ -9,7 +9,8 @@ import { MEMORY_STORE, storeOptions } from '../store/kinds.ts'
 import { duration } from '../units.ts'
 import { upstreamName, upstreamOptions } from '../upstream/options.ts'
 
-const adminListener = z.strictObject({
+/** `admin` where it is a map. */
+export const adminListener = z.strictObject({
   host: listenHost().default('127.0.0.1').describe('Address of the admin pages; keep them off the public net.'),
   port: z.int().min(0).max(65535).default(9901).describe('Port of the admin pages; 0 takes any free one.'),
 })

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { condition, off, pluginEntry } from '../pipeline/entry.ts'
 import type { PluginDefinition } from '../pipeline/plugin.ts'
+import { DURATION_UNITS, SIZE_UNITS } from '../units.ts'
 import { document } from './document.ts'
 
 type Json = Record<string, unknown>
@@ -103,20 +104,8 @@ function optionsOf(plugin: PluginDefinition): Json {
 /** A default as one writes it, told by the pattern that its text must have. */
 function withUnit(value: unknown, schema: string): string | undefined {
   if (typeof value !== 'number') return undefined
-  if (schema.includes('(ms|s|m|h)'))
-    return inUnits(value, [
-      ['h', 3_600_000],
-      ['m', 60_000],
-      ['s', 1000],
-      ['ms', 1],
-    ])
-  if (schema.includes('(B|KiB|MiB|GiB)'))
-    return inUnits(value, [
-      ['GiB', 1024 ** 3],
-      ['MiB', 1024 ** 2],
-      ['KiB', 1024],
-      ['B', 1],
-    ])
+  for (const units of [DURATION_UNITS, SIZE_UNITS])
+    if (schema.includes(`(${Object.keys(units).join('|')})`)) return inUnits(value, units)
   return schema.includes(')%$') ? `${value * 100}%` : undefined
 }
 
@@ -126,9 +115,10 @@ function unchanged(schema: z.core.$ZodType, value: unknown): unknown {
   return read.success && isDeepStrictEqual(read.data, value) ? value : undefined
 }
 
-function inUnits(value: number, units: readonly (readonly [string, number])[]): string {
-  const unit = units.find(([, worth]) => value >= worth && value % worth === 0) ?? units.at(-1)!
-  return `${value / unit[1]}${unit[0]}`
+function inUnits(value: number, units: Readonly<Record<string, number>>): string {
+  const [least, ...larger] = Object.entries(units) as [[string, number], ...[string, number][]]
+  const [unit, worth] = larger.findLast(([, worth]) => value >= worth && value % worth === 0) ?? least
+  return `${value / worth}${unit}`
 }
 
 const NUMERIC = new Set<unknown>(['number', 'integer', 'boolean'])

@@ -1,15 +1,17 @@
 // The addresses that a file listens on: two that cannot be open beside each other are a fault.
 import { hostPort } from '../http/address.ts'
 import { addressBytes } from '../http/cidr.ts'
+import { listenerOptions } from '../listener/listener.ts'
 import { quote } from '../nearest.ts'
 import { isRecord } from '../value-at.ts'
+import { adminListener } from './document.ts'
 import type { Problem } from './explain.ts'
 import type { Path } from './fault.ts'
 import type { Tree } from './tree.ts'
 
-/** The defaults of listener/listener.ts and config/document.ts: what is read here is the file as it was written. */
-const LOOPBACK = '127.0.0.1'
-const ADMIN_PORT = 9901
+/** Where nothing is said of it: what is read here is the file as it was written. */
+const LISTENER_HOST = listenerOptions.shape.host.parse(undefined)
+const ADMIN = adminListener.parse({})
 
 interface Address {
   readonly host: unknown
@@ -46,11 +48,11 @@ export function listenAddressProblems(raw: Record<string, unknown>, tree: Tree):
 /** The admin pages first: they may have no place in the file that a fault could point at. */
 function* addresses(raw: Record<string, unknown>): Generator<Address> {
   const admin = raw.admin === undefined ? {} : raw.admin
-  if (isRecord(admin)) yield { host: admin.host ?? LOOPBACK, port: admin.port ?? ADMIN_PORT, path: ['admin', 'port'] }
+  if (isRecord(admin)) yield { host: admin.host ?? ADMIN.host, port: admin.port ?? ADMIN.port, path: ['admin', 'port'] }
   const listeners: unknown[] = Array.isArray(raw.listeners) ? raw.listeners : []
   for (const [i, listener] of listeners.entries()) {
     if (!isRecord(listener)) continue
-    yield { host: listener.host ?? LOOPBACK, port: listener.port, path: ['listeners', i, 'port'] }
+    yield { host: listener.host ?? LISTENER_HOST, port: listener.port, path: ['listeners', i, 'port'] }
   }
 }
 

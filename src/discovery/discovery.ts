@@ -59,19 +59,9 @@ export class Registry {
   static async open(name: string, options: DiscoveryOptions, context: RegistryContext): Promise<Registry> {
     const definition = providers.find(({ kind }) => kind === options.kind)
     if (definition === undefined) throw new Error(`there is no kind of registry named ${options.kind}`)
-    const {
-      interval: _a,
-      timeout: _b,
-      onEmpty: _c,
-      holdFor: _d,
-      linkLocal: _e,
-      maxInstances: _f,
-      kind: _g,
-      ...own
-    } = options
     const { baseDir, log } = context
     const certificates = certificatesOf(options, baseDir)
-    const provider = await definition.create(own, { name, baseDir, log, certificates })
+    const provider = await definition.create(options, { name, baseDir, log, certificates })
     return new Registry(name, options, provider, context, certificates)
   }
 

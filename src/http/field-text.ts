@@ -1,4 +1,5 @@
 // Text as the value of a field, which is a string of bytes: in UTF-8.
+import { isFieldValue } from '../http1/framing.ts'
 
 /** The text's bytes in UTF-8, one latin1 letter each, as field values are here. */
 export function inUtf8(text: string): string {
@@ -15,7 +16,7 @@ export function fieldText(text: string): string | null {
 
 /** Why no field on the wire has this value, or null. */
 export function fieldValueFault(value: string): string | null {
-  if (/[^\t\x20-\x7e\x80-\xff]/.test(value))
+  if (!isFieldValue(value))
     return 'no header has such a value: it holds control characters, or some past Latin-1'
   // Those of the wire are taken off (RFC 9110 5.5).
   return /^[ \t]|[ \t]$/.test(value) ? 'no header has such a value: it begins or ends with a blank' : null

@@ -6,9 +6,6 @@ import type { Receiver } from '../http/downstream.ts'
 import { absentKeys, duration, label, size } from '../units.ts'
 import type { Door } from './handover.ts'
 
-/** The engines by name; listener/engines.ts makes them. */
-const ENGINE_NAMES = ['native', 'uws'] as const
-
 /** What can be listened on: an address of this machine, or a name that comes to one. */
 export function listenHost() {
   return z
@@ -36,7 +33,7 @@ export const listenerOptions = z
     host: listenHost().default('127.0.0.1').describe('Address to listen on; 0.0.0.0 or :: for all.'),
     port: z.int().min(0).max(65535).describe('Port; 0 takes any free one, printed at start.'),
     engine: z
-      .enum(ENGINE_NAMES)
+      .enum(['native', 'uws'])
       .default('native')
       .describe('native (complete, no native binary) or uws (uWebSockets.js).'),
     limits: z

@@ -1,7 +1,7 @@
 // How counters speak with a shared store: the question and the answer of one decision, and who takes it.
 import { createHash } from 'node:crypto'
 import type { MemoryCounter } from './memory.ts'
-import { type CounterOptions, Tally } from './store.ts'
+import { type CounterOptions, countedBy, Tally } from './store.ts'
 
 /** As `DECIDE` in script.ts describes it. */
 export type Answer = readonly number[]
@@ -33,9 +33,9 @@ export class Question {
   /** Algorithm and numbers of each limit, as the script takes them. */
   readonly limits: string
 
-  constructor({ id, algorithm, limits }: CounterOptions) {
-    const identity = JSON.stringify([id, algorithm, limits.map(limit => limit.window)])
-    this.id = createHash('sha1').update(identity).digest('hex').slice(0, 12)
+  constructor(options: CounterOptions) {
+    const { algorithm, limits } = options
+    this.id = createHash('sha1').update(countedBy(options)).digest('hex').slice(0, 12)
     this.algorithm = algorithm
     this.count = limits.length
     const numbers = limits.flatMap(({ limit, window, burst }) => [limit, window, burst])

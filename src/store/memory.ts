@@ -2,7 +2,15 @@
 import { performance } from 'node:perf_hooks'
 import { type Cell, createCell } from './cell.ts'
 import { ownText, shortKey } from './key.ts'
-import { type Counter, type CounterOptions, type CounterStore, type Decider, type Limit, Tally } from './store.ts'
+import {
+  type Counter,
+  type CounterOptions,
+  type CounterStore,
+  countedBy,
+  type Decider,
+  type Limit,
+  Tally,
+} from './store.ts'
 
 /** A map is rehashed as a whole when it grows: many small ones never hold the event loop for long. */
 const SHARDS = 256
@@ -26,8 +34,7 @@ export class MemoryStore implements CounterStore {
   }
 
   counter(options: CounterOptions): MemoryCounter {
-    const { id, algorithm, limits } = options
-    const shape = JSON.stringify([id, algorithm, limits.map(limit => limit.window)])
+    const shape = countedBy(options)
     let table = this.#tables.get(shape)
     if (table === undefined) {
       table = new CellTable(options)
@@ -35,7 +42,7 @@ export class MemoryStore implements CounterStore {
     }
     const shared = table
     shared.open(options)
-    return new MemoryCounter(shared, limits, this.#now, () => {
+    return new MemoryCounter(shared, options.limits, this.#now, () => {
       if (shared.close(options.maxKeys) === 0) this.#tables.delete(shape)
     })
   }

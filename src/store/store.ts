@@ -29,6 +29,11 @@ export interface CounterOptions {
   readonly lease: number
 }
 
+/** What counters have in common that share their counts, in one text. */
+export function countedBy({ id, algorithm, limits }: CounterOptions): string {
+  return JSON.stringify([id, algorithm, limits.map(limit => limit.window)])
+}
+
 /** Who made a decision: the store itself, this gateway in its place, or nobody, because the store does not answer. */
 export type Decider = 'store' | 'local' | 'nobody'
 
