@@ -218,7 +218,7 @@ function describeUpstream(upstream: Upstream, shown: ShownUpstream) {
         failure: poller.failure === null ? null : redactText(poller.failure),
         fromState: poller.fromState,
         told: poller.told,
-        held: view?.held.length ?? 0,
+        held: view?.guard.held.length ?? 0,
         mismatch: view?.mismatch ?? null,
       },
     }),

@@ -53,7 +53,7 @@ export class Service {
 
   /** What is in use, by any upstream, that the registry does not tell of. */
   get held(): readonly Candidate[] {
-    return [...new Set(this.#distinct(view => view.held).map(({ candidate }) => candidate))]
+    return [...new Set(this.#distinct(view => view.guard.held).map(({ candidate }) => candidate))]
   }
 
   /** What is told and what is held. */
@@ -131,12 +131,12 @@ export class Service {
     const { pace, signal, changed } = this.#parts
     try {
       while (this.held.length > 0) {
-        const ends = Array.from(this.#views.values(), view => view.nextEnd)
+        const ends = Array.from(this.#views.values(), view => view.guard.nextEnd)
         const rest = Math.min(...ends) - pace.now()
         if (rest > 0) await pace.sleep(Math.min(rest, PROBE_INTERVAL), signal)
-        for (const view of this.#views.values()) view.expire(pace.now())
-        for (const address of await this.#unreachable(this.#distinct(view => view.doubtful)))
-          for (const view of this.#views.values()) view.confirmGone(address)
+        for (const view of this.#views.values()) view.guard.expire(pace.now())
+        for (const address of await this.#unreachable(this.#distinct(view => view.guard.doubtful)))
+          for (const view of this.#views.values()) view.guard.confirmGone(address)
         if (this.#publish()) changed()
       }
     } catch {

@@ -10,12 +10,13 @@ export class View {
   endpoints: readonly EndpointFacts[] = []
   /** Why nothing of what the registry tells is taken; null when something is, or nothing is told. */
   mismatch: string | null = null
-  readonly #guard: Guard<Chosen>
+  /** What of them the registry does not tell of any more. */
+  readonly guard: Guard<Chosen>
   readonly #listeners = new Set<() => void>()
 
   constructor(wanted: Wanted, options: GuardOptions) {
     this.wanted = wanted
-    this.#guard = new Guard(options)
+    this.guard = new Guard(options)
   }
 
   /** Be told of every change; returns what ends it. */
@@ -29,41 +30,16 @@ export class View {
     return this.#listeners.size === 0
   }
 
-  /** Endpoints in use that the registry does not tell of. */
-  get held(): readonly Chosen[] {
-    return this.#guard.held
-  }
-
-  /** Held endpoints that a probe may settle. */
-  get doubtful(): readonly Chosen[] {
-    return this.#guard.doubtful
-  }
-
-  /** When the first of what is held has to go; Infinity when nothing is held. */
-  get nextEnd(): number {
-    return this.#guard.nextEnd
-  }
-
   /** A whole answer of the registry; `publish` makes it count. `now` by any one monotonic clock. */
   take(told: readonly Candidate[], now: number): void {
     const { chosen, mismatch } = select(told, this.wanted)
     this.mismatch = mismatch
-    this.#guard.take(chosen, now, toldOtherwise(told, this.wanted))
-  }
-
-  /** Let go of what was held long enough. */
-  expire(now: number): void {
-    this.#guard.expire(now)
-  }
-
-  /** Nobody can be connected to at this address. */
-  confirmGone(address: string): void {
-    this.#guard.confirmGone(address)
+    this.guard.take(chosen, now, toldOtherwise(told, this.wanted))
   }
 
   /** Set `endpoints` and tell of them if they changed. True when they did. */
   publish(): boolean {
-    const next = this.#guard.believed.sort(byAddress)
+    const next = this.guard.believed.sort(byAddress)
     if (sameEndpoints(this.endpoints, next)) return false
     this.endpoints = next
     for (const changed of this.#listeners) changed()
