@@ -4,28 +4,29 @@ import type { Path } from './fault.ts'
 
 /** Offsets to lines and columns; the line starts are found when the first fault asks. */
 export class Places {
-  private starts: number[] | null = null
-  private readonly text: string
+  #starts: number[] | null = null
+  readonly #text: string
 
   constructor(text: string) {
-    this.text = text
+    this.#text = text
   }
 
   of(offset: number): { line: number; column: number } {
     if (offset === 0) return { line: 1, column: 1 }
-    if (this.starts === null) {
-      this.starts = [0]
-      for (let at = this.text.indexOf('\n'); at !== -1; at = this.text.indexOf('\n', at + 1)) this.starts.push(at + 1)
+    if (this.#starts === null) {
+      this.#starts = [0]
+      for (let at = this.#text.indexOf('\n'); at !== -1; at = this.#text.indexOf('\n', at + 1))
+        this.#starts.push(at + 1)
     }
-    const bounded = Math.min(offset, this.text.length)
+    const bounded = Math.min(offset, this.#text.length)
     let low = 0
-    let high = this.starts.length - 1
+    let high = this.#starts.length - 1
     while (low < high) {
       const middle = (low + high + 1) >> 1
-      if (this.starts[middle]! <= bounded) low = middle
+      if (this.#starts[middle]! <= bounded) low = middle
       else high = middle - 1
     }
-    return { line: low + 1, column: bounded - this.starts[low]! + 1 }
+    return { line: low + 1, column: bounded - this.#starts[low]! + 1 }
   }
 }
 

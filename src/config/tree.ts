@@ -66,6 +66,11 @@ export interface Tree {
   line(path: Path): number
 }
 
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Takes a fault at an offset of the text. */
+type AddFault = (offset: number, path: Path, message: string, code: FaultCode) => void
+
 interface Stopped {
   readonly offset: number
   readonly message: string
@@ -76,13 +81,13 @@ interface Stopped {
  * Read YAML 1.2 (core schema) without merge keys, tags or a second document. `${NAME}` in scalars is replaced from `env`.
  * Never throws for the text's sake; time is linear in its length and bounded by the limits above.
  */
-export function readTree(text: string, file: string, env: Readonly<Record<string, string | undefined>>): Tree {
+export function readTree(text: string, file: string, env: Environment): Tree {
   const places = new Places(text)
   const faults: Fault[] = []
   const substituted: Substitution[] = []
   let root: Node | null = null
   let value: unknown = FAULTY
-  const add = (offset: number, path: Path, message: string, code: FaultCode) => {
+  const add: AddFault = (offset, path, message, code) => {
     faults.push({ file, ...places.of(offset), path: formatPath(path), message, code })
   }
 
@@ -175,11 +180,7 @@ function countLines(text: string, enough: number): number {
   return count
 }
 
-function syntaxFaults(
-  document: Document.Parsed,
-  text: string,
-  add: (offset: number, path: Path, message: string, code: FaultCode) => void,
-): void {
+function syntaxFaults(document: Document.Parsed, text: string, add: AddFault): void {
   const version = document.directives?.yaml
   if (version?.explicit === true && version.version !== '1.2') {
     add(0, [], 'YAML 1.2 is due; remove the %YAML line', 'SLUICE_CONFIG_SYNTAX')
@@ -234,75 +235,75 @@ interface Key {
 
 /** One walk over the nodes: values come out, everything that YAML allows and a configuration must not is a fault. */
 class Walk {
-  private readonly anchors = new Map<string, Node>()
-  private readonly done = new Map<Node, Anchored>()
-  private aliased = 0
-  private readonly places: Places
-  private readonly add: (offset: number, path: Path, message: string, code: FaultCode) => void
-  private readonly env: Readonly<Record<string, string | undefined>>
-  private readonly substituted: Substitution[]
+  readonly #anchors = new Map<string, Node>()
+  readonly #done = new Map<Node, Anchored>()
+  #aliased = 0
+  readonly #places: Places
+  readonly #add: AddFault
+  readonly #env: Environment
+  readonly #substituted: Substitution[]
 
-  constructor(places: Places, add: Walk['add'], env: Walk['env'], substituted: Walk['substituted']) {
-    this.places = places
-    this.add = add
-    this.env = env
-    this.substituted = substituted
+  constructor(places: Places, add: AddFault, env: Environment, substituted: Substitution[]) {
+    this.#places = places
+    this.#add = add
+    this.#env = env
+    this.#substituted = substituted
   }
 
   /** `path` is extended and taken back in place; it is copied only where it is kept. */
   read(node: Node, path: (string | number)[], depth: number): Value {
-    if (isAlias(node)) return this.alias(node, path, depth)
+    if (isAlias(node)) return this.#alias(node, path, depth)
     const { anchor, tag } = node as { anchor?: string; tag?: string }
-    if (anchor !== undefined) this.anchors.set(anchor, node)
+    if (anchor !== undefined) this.#anchors.set(anchor, node)
     if (tag !== undefined && !CORE_TAG.test(tag)) {
-      this.add(start(node), path, NO_TAGS, 'SLUICE_CONFIG_SYNTAX')
+      this.#add(start(node), path, NO_TAGS, 'SLUICE_CONFIG_SYNTAX')
     }
-    const before = this.substituted.length
+    const before = this.#substituted.length
     let read: Value
-    if (isMap(node)) read = this.map(node.items as Pair<Node, Node | null>[], path, depth)
-    else if (isSeq(node)) read = this.list(node.items as (Node | Pair)[], path, depth)
-    else read = { value: this.scalar(node as Scalar, path), size: 1, height: 0 }
+    if (isMap(node)) read = this.#map(node.items as Pair<Node, Node | null>[], path, depth)
+    else if (isSeq(node)) read = this.#list(node.items as (Node | Pair)[], path, depth)
+    else read = { value: this.#scalar(node as Scalar, path), size: 1, height: 0 }
     if (tag !== undefined && !CORE_TAG.test(tag)) read = { ...read, value: FAULTY }
     if (anchor !== undefined) {
-      this.done.set(node, { ...read, depth: path.length, substituted: this.substituted.slice(before) })
+      this.#done.set(node, { ...read, depth: path.length, substituted: this.#substituted.slice(before) })
     }
     return read
   }
 
-  private alias(node: Node & { source: string }, path: Path, depth: number): Value {
-    const target = this.anchors.get(node.source)
+  #alias(node: Node & { source: string }, path: Path, depth: number): Value {
+    const target = this.#anchors.get(node.source)
     if (target === undefined) {
-      this.add(start(node), path, `there is no such anchor before this alias${ADVISE_QUOTES}`, 'SLUICE_CONFIG_SYNTAX')
+      this.#add(start(node), path, `there is no such anchor before this alias${ADVISE_QUOTES}`, 'SLUICE_CONFIG_SYNTAX')
       return UNREADABLE
     }
-    const read = this.done.get(target)
+    const read = this.#done.get(target)
     if (read === undefined) {
-      this.add(start(node), path, `the alias *${node.source} stands inside its own anchor`, 'SLUICE_CONFIG_LIMIT')
+      this.#add(start(node), path, `the alias *${node.source} stands inside its own anchor`, 'SLUICE_CONFIG_LIMIT')
       return UNREADABLE
     }
-    const before = this.aliased
-    this.aliased += read.size
-    if (this.aliased > MAX_ALIASED || depth + read.height > MAX_DEPTH) {
+    const before = this.#aliased
+    this.#aliased += read.size
+    if (this.#aliased > MAX_ALIASED || depth + read.height > MAX_DEPTH) {
       // Told once: all that follow would say the same.
       if (before <= MAX_ALIASED) {
-        this.add(
+        this.#add(
           start(node),
           path,
           `aliases expand to more than ${MAX_ALIASED.toLocaleString('en')} values or ${MAX_DEPTH} levels`,
           'SLUICE_CONFIG_LIMIT',
         )
-        this.aliased = Number.MAX_SAFE_INTEGER
+        this.#aliased = Number.MAX_SAFE_INTEGER
       }
       return UNREADABLE
     }
     for (const { path: inside, ...rest } of read.substituted) {
-      this.substituted.push({ path: [...path, ...inside.slice(read.depth)], ...rest })
+      this.#substituted.push({ path: [...path, ...inside.slice(read.depth)], ...rest })
     }
     // The same value is shared and not copied: nobody changes it, and its size was counted.
     return read
   }
 
-  private map(pairs: readonly Pair<Node, Node | null>[], path: (string | number)[], depth: number): Value {
+  #map(pairs: readonly Pair<Node, Node | null>[], path: (string | number)[], depth: number): Value {
     const value: Record<string, unknown> = {}
     const seen = new Map<string, Node>()
     const filled = new Set<string>()
@@ -310,7 +311,7 @@ class Walk {
     let size = 1
     let height = 0
     for (const pair of pairs) {
-      const key = this.key(pair, path, seen)
+      const key = this.#key(pair, path, seen)
       // What stands under a refused key is read too: it has faults of its own, and anchors.
       path.push(key.text)
       const read = pair.value === null ? NOTHING : this.read(pair.value, path, depth + 1)
@@ -331,33 +332,33 @@ class Walk {
   }
 
   /** Says what is wrong with a key that is not to be. */
-  private key(pair: Pair<Node, Node | null>, path: Path, seen: Map<string, Node>): Key {
+  #key(pair: Pair<Node, Node | null>, path: Path, seen: Map<string, Node>): Key {
     const node = pair.key
     const at = node === null ? (pair.value === null ? 0 : start(pair.value)) : start(node)
     if (!isScalar(node) || typeof node.value !== 'string') {
       const shown = isScalar(node) && node.source ? ` (${quote(String(node.source))})` : ''
-      this.add(at, path, `a key must be text${shown}; put it in quotes`, 'SLUICE_CONFIG_SYNTAX')
+      this.#add(at, path, `a key must be text${shown}; put it in quotes`, 'SLUICE_CONFIG_SYNTAX')
       if (!isScalar(node) || !node.source) return { text: '?', value: 'drop' }
     }
     const key = typeof node.value === 'string' ? node.value : node.source!
     const { anchor, tag } = node as { anchor?: string; tag?: string }
     if (tag !== undefined && !CORE_TAG.test(tag)) {
-      this.add(at, path, NO_TAGS, 'SLUICE_CONFIG_SYNTAX')
+      this.#add(at, path, NO_TAGS, 'SLUICE_CONFIG_SYNTAX')
     }
     if (anchor !== undefined) {
-      this.anchors.set(anchor, node)
-      this.done.set(node, { value: key, size: 1, height: 0, depth: 0, substituted: [] })
+      this.#anchors.set(anchor, node)
+      this.#done.set(node, { value: key, size: 1, height: 0, depth: 0, substituted: [] })
     }
     if (FORBIDDEN_KEYS.has(key)) {
-      this.add(at, [...path, key], 'this key is not allowed anywhere', 'SLUICE_CONFIG_FORBIDDEN_KEY')
+      this.#add(at, [...path, key], 'this key is not allowed anywhere', 'SLUICE_CONFIG_FORBIDDEN_KEY')
       return { text: key, value: 'drop' }
     }
     if (key.includes('${')) {
-      this.add(at, [...path, key], 'variables stand in values and not in keys', 'SLUICE_CONFIG_ENV')
+      this.#add(at, [...path, key], 'variables stand in values and not in keys', 'SLUICE_CONFIG_ENV')
       return { text: key, value: 'drop' }
     }
     if (key === '<<' && node.type === Scalar.PLAIN) {
-      this.add(
+      this.#add(
         at,
         [...path, key],
         'merge keys are not supported; write the options out, or alias a whole value',
@@ -367,15 +368,15 @@ class Walk {
     }
     const first = seen.get(key)
     if (first !== undefined) {
-      const { line } = this.places.of(start(first))
-      this.add(at, [...path, key], `duplicate key; the first is on line ${line}`, 'SLUICE_CONFIG_DUPLICATE_KEY')
+      const { line } = this.#places.of(start(first))
+      this.#add(at, [...path, key], `duplicate key; the first is on line ${line}`, 'SLUICE_CONFIG_DUPLICATE_KEY')
       return { text: key, value: 'fill' }
     }
     seen.set(key, node)
     return { text: key, value: 'keep' }
   }
 
-  private list(items: readonly (Node | Pair)[], path: (string | number)[], depth: number): Value {
+  #list(items: readonly (Node | Pair)[], path: (string | number)[], depth: number): Value {
     const value: unknown[] = []
     let size = 1
     let height = 0
@@ -384,7 +385,7 @@ class Walk {
       // `[a: 1]` is a list of one map, which the library keeps as a bare pair.
       const read =
         item !== null && 'key' in item
-          ? this.map([item as Pair<Node, Node | null>], path, depth + 1)
+          ? this.#map([item as Pair<Node, Node | null>], path, depth + 1)
           : this.read(item, path, depth + 1)
       path.pop()
       value.push(read.value)
@@ -394,19 +395,19 @@ class Walk {
     return { value, size, height }
   }
 
-  private scalar(node: Scalar, path: Path): unknown {
+  #scalar(node: Scalar, path: Path): unknown {
     const { value } = node
     if (typeof value === 'string') {
       if (!value.includes('${')) return value
-      const found = substitute(value, this.env)
-      for (const message of found.faults) this.add(start(node), path, message, 'SLUICE_CONFIG_ENV')
+      const found = substitute(value, this.#env)
+      for (const message of found.faults) this.#add(start(node), path, message, 'SLUICE_CONFIG_ENV')
       if (found.faults.length > 0) return FAULTY
       if (found.names.length === 0) return found.text
-      this.substituted.push({ path: [...path], names: found.names, text: found.text })
+      this.#substituted.push({ path: [...path], names: found.names, text: found.text })
       return node.type === Scalar.PLAIN && node.tag === undefined ? resolveCore(found.text) : found.text
     }
     if (typeof value === 'number' && !Number.isFinite(value)) {
-      this.add(start(node), path, 'a finite number is due', 'SLUICE_CONFIG_INVALID')
+      this.#add(start(node), path, 'a finite number is due', 'SLUICE_CONFIG_INVALID')
       return FAULTY
     }
     return value ?? null

@@ -18,43 +18,41 @@ export function isUserPlugin(name: string): boolean {
 
 /** All kinds of plugin by name. One catalog serves one load: a later one reads changed modules anew. */
 export class Catalog {
-  private readonly bundled: ReadonlyMap<string, PluginDefinition>
-  private readonly users: Map<string, Promise<unknown>>
-  private readonly modules: Readonly<Record<string, unknown>>
+  readonly #bundled = new Map<string, PluginDefinition>()
+  /** What the modules of users export, by file. */
+  readonly #users = new Map<string, Promise<unknown>>()
+  readonly #modules: Readonly<Record<string, unknown>>
 
   /**
    * `modules` are what a user's module gets for an import of that name instead of a file, such as `sluice`: it must
    * share the gateway's own classes. Throws where two definitions have one name, which is a defect and no fault.
    */
   constructor(definitions: readonly PluginDefinition[], modules: Readonly<Record<string, unknown>> = {}) {
-    const bundled = new Map<string, PluginDefinition>()
     for (const definition of definitions) {
-      if (bundled.has(definition.name)) throw new Error(`two plugins are named ${definition.name}`)
-      bundled.set(definition.name, definition)
+      if (this.#bundled.has(definition.name)) throw new Error(`two plugins are named ${definition.name}`)
+      this.#bundled.set(definition.name, definition)
     }
-    this.bundled = bundled
-    this.users = new Map()
-    this.modules = modules
+    this.#modules = modules
   }
 
   /** A bundled plugin, or undefined. */
   get(name: string): PluginDefinition | undefined {
-    return this.bundled.get(name)
+    return this.#bundled.get(name)
   }
 
   /** Names of the bundled plugins, in the order of the list. */
   names(): string[] {
-    return [...this.bundled.keys()]
+    return [...this.#bundled.keys()]
   }
 
   /** True once a module beside the YAML file was asked for. */
   get hasUserModules(): boolean {
-    return this.users.size > 0
+    return this.#users.size > 0
   }
 
   /** The definition behind any name: a bundled one at once, a user's with a promise; undefined when there is none. */
   find(name: string, baseDir: string): PluginDefinition | undefined | Promise<PluginDefinition> {
-    return isUserPlugin(name) ? this.loadUser(name, baseDir) : this.bundled.get(name)
+    return isUserPlugin(name) ? this.loadUser(name, baseDir) : this.#bundled.get(name)
   }
 
   /**
@@ -62,7 +60,7 @@ export class Catalog {
    * Rejects with PluginOptionsError when it is missing, throws, or exports no plugin.
    */
   async loadUser(name: string, baseDir: string): Promise<PluginDefinition> {
-    const exported = await this.loadOnce(name, baseDir)
+    const exported = await this.#loadOnce(name, baseDir)
     if (!isDefinition(exported)) throw new PluginOptionsError(`${name} ${lack(exported)}`)
     // In logs and on the admin page the plugin goes by its own name, or by that of its file.
     return exported.name ? exported : { ...exported, name: basename(name, extname(name)) }
@@ -70,25 +68,25 @@ export class Catalog {
 
   /** Like `loadUser`, for a module that exports a balancer. */
   async loadBalancer(name: string, baseDir: string): Promise<BalancerDefinition> {
-    const exported = await this.loadOnce(name, baseDir)
+    const exported = await this.#loadOnce(name, baseDir)
     if (typeof (exported as Partial<BalancerDefinition> | null)?.create === 'function' && !isDefinition(exported))
       return exported as BalancerDefinition
     throw new PluginOptionsError(`${name} has no balancer as its default export; export default defineBalancer({ … })`)
   }
 
-  private loadOnce(name: string, baseDir: string): Promise<unknown> {
+  #loadOnce(name: string, baseDir: string): Promise<unknown> {
     const file = resolve(baseDir, name)
-    let loading = this.users.get(file)
+    let loading = this.#users.get(file)
     if (loading === undefined) {
-      loading = this.load(name, file)
+      loading = this.#load(name, file)
       // Whoever asks first awaits it; this keeps a later asker's absence from becoming an unhandled rejection.
       loading.catch(() => {})
-      this.users.set(file, loading)
+      this.#users.set(file, loading)
     }
     return loading
   }
 
-  private async load(name: string, file: string): Promise<unknown> {
+  async #load(name: string, file: string): Promise<unknown> {
     const found = await stat(file).catch(() => null)
     if (found === null) throw new PluginOptionsError(`there is no file ${name} beside the configuration file`)
     if (!found.isFile()) throw new PluginOptionsError(`${name} is not a file`)
@@ -96,7 +94,7 @@ export class Catalog {
     try {
       // Only those who have plugins of their own pay for the compiler.
       const { createJiti } = await import('jiti')
-      const jiti = createJiti(real, { moduleCache: false, fsCache: false, virtualModules: { ...this.modules } })
+      const jiti = createJiti(real, { moduleCache: false, fsCache: false, virtualModules: { ...this.#modules } })
       // Evaluated rather than imported: Node would remember a plain JavaScript module until it ends, and a reload would
       // get the old one; and the modules above are known only to what is transpiled.
       const source = await readFile(real, 'utf8')

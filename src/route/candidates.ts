@@ -9,15 +9,9 @@ const FEW = 8
 /** Entries of one place in the table. Filled by `add`, then sealed once, before the first `pick`. */
 export class Candidates<R> {
   /** The best, apart from the others: mostly it is the only one, and then no list need be touched. */
-  #first: Entry<R> | null
-  #others: Entry<R>[] | null
-  #index: ValueIndex<R> | null
-
-  constructor() {
-    this.#first = null
-    this.#others = null
-    this.#index = null
-  }
+  #first: Entry<R> | null = null
+  #others: Entry<R>[] | null = null
+  #index: ValueIndex<R> | null = null
 
   add(entry: Entry<R>): void {
     if (this.#first === null) this.#first = entry
@@ -69,15 +63,13 @@ export class Candidates<R> {
 class ValueIndex<R> {
   readonly #field: Field
   readonly #name: string
-  readonly #byValue: Map<string, Candidates<R>>
+  readonly #byValue = new Map<string, Candidates<R>>()
   /** Those that do not ask for a value of this field. */
-  readonly #rest: Candidates<R>
+  readonly #rest = new Candidates<R>()
 
   constructor(field: Field, name: string, entries: readonly Entry<R>[]) {
     this.#field = field
     this.#name = name
-    this.#byValue = new Map()
-    this.#rest = new Candidates()
     for (const entry of entries) {
       const value = dueValue(entry, field, name)
       if (value === undefined) this.#rest.add(entry)

@@ -9,19 +9,12 @@ const SLASH = 0x2f
 
 /** One segment's place in the trie of patterns that hold a parameter or a star. */
 class Node<R> {
-  literals: Map<string, Node<R>> | null
-  param: Node<R> | null
+  literals: Map<string, Node<R>> | null = null
+  param: Node<R> | null = null
   /** Patterns that end here. */
-  here: Candidates<R> | null
+  here: Candidates<R> | null = null
   /** Patterns whose star begins here. */
-  star: Candidates<R> | null
-
-  constructor() {
-    this.literals = null
-    this.param = null
-    this.here = null
-    this.star = null
-  }
+  star: Candidates<R> | null = null
 
   /** The node one segment further; null is a parameter. For building. */
   under(segment: string | null): Node<R> {
@@ -45,13 +38,8 @@ class Node<R> {
 
 /** All patterns of one host pattern. */
 class HostRoutes<R> {
-  readonly exact: Map<string, Candidates<R>>
-  readonly root: Node<R>
-
-  constructor() {
-    this.exact = new Map()
-    this.root = new Node()
-  }
+  readonly exact = new Map<string, Candidates<R>>()
+  readonly root = new Node<R>()
 
   place(pattern: PathPattern): Candidates<R> {
     if (pattern.exact !== null) {
@@ -235,19 +223,11 @@ export class RouteTable<R> {
 
 /** Fills a table; routes may be added in slices, so that a large file does not hold up the requests in flight. */
 export class RouteTableBuilder<R> {
-  readonly #hosts: Map<string, HostRoutes<R>>
-  readonly #wildcards: Map<string, HostRoutes<R>>
-  #any: HostRoutes<R> | null
-  readonly #places: Set<Candidates<R>>
-  readonly #entries: Entry<R>[]
-
-  constructor() {
-    this.#hosts = new Map()
-    this.#wildcards = new Map()
-    this.#any = null
-    this.#places = new Set()
-    this.#entries = []
-  }
+  readonly #hosts = new Map<string, HostRoutes<R>>()
+  readonly #wildcards = new Map<string, HostRoutes<R>>()
+  #any: HostRoutes<R> | null = null
+  readonly #places = new Set<Candidates<R>>()
+  readonly #entries: Entry<R>[] = []
 
   /**
    * Add a route; `order` is its place in the file, `preflight` tells that it answers CORS preflights. Throws PatternError
