@@ -8,7 +8,7 @@ import type { UpstreamProcess } from './load/upstream-process.ts'
 import type { RunningRival } from './rivals/rival.ts'
 
 /** A run under this share of 2xx is a failed run: its figures say nothing. */
-export const LEAST_OK = 0.999
+const LEAST_OK = 0.999
 
 /** One run. Latencies in milliseconds, memory in bytes. */
 export interface Run {

@@ -81,7 +81,7 @@ function read(path: string): Source {
 }
 
 /** `import … from`, `export … from`, bare `import '…'` and `import('…')`; imports of types count. */
-export function importsOf(path: string, text: string): Import[] {
+function importsOf(path: string, text: string): Import[] {
   const found: Import[] = []
   const code = withoutComments(text)
   for (const match of code.matchAll(

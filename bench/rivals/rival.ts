@@ -142,3 +142,8 @@ export class RivalProcess {
     }
   }
 }
+
+/** A Node that runs a program as its users do, whatever this one was started with. */
+export function nodeProcess(args: readonly string[]): RivalProcess {
+  return new RivalProcess(process.execPath, args, { ...process.env, NODE_OPTIONS: '', NODE_ENV: 'production' })
+}

@@ -1,8 +1,7 @@
 // The one list of those who take part, in the order of the result tables.
-import { fastifyHttpProxy } from './fastify-http-proxy.ts'
 import { haproxy } from './haproxy.ts'
-import { httpProxy3 } from './http-proxy-3.ts'
 import { nginx } from './nginx.ts'
+import { fastifyHttpProxy, httpProxy3 } from './node-proxies.ts'
 import type { Rival } from './rival.ts'
 import { sluiceNative, sluiceUws } from './sluice.ts'
 

@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { routePrefix } from '../load/scenario.ts'
-import { type Rival, RivalProcess } from './rival.ts'
+import { nodeProcess, type Rival } from './rival.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url))
 const PACKAGE = fileURLToPath(new URL('../../package.json', import.meta.url))
@@ -50,11 +50,7 @@ ${discovered ? 'discovery: { list: { kind: file, path: ./endpoints.json } }\n' :
 ${entries.join('\n')}
 `,
       )
-      const server = new RivalProcess(process.execPath, [MAIN, 'start', '-c', file], {
-        ...process.env,
-        NODE_OPTIONS: '',
-        NODE_ENV: 'production',
-      })
+      const server = nodeProcess([MAIN, 'start', '-c', file])
       // One line a listener with its real port: the first thing on it that looks like an address and port.
       const running = server.running(Number(await server.printed(/127\.0\.0\.1:(\d+)/)))
       return adds ? { ...running, bareHost: BARE_HOST } : running

@@ -121,7 +121,7 @@ const WE_REFUSE: ReadonlyMap<string, string> = new Map([
 ])
 
 /** What is unlike in two readings of one message, or null. */
-export function unlike(ours: Message, theirs: Message, whole: boolean): string | null {
+function unlike(ours: Message, theirs: Message, whole: boolean): string | null {
   let target = theirs.target
   if (ours.status > 0) target = ''
   else if (target === '') target = theirs.method === 'OPTIONS' ? '*' : '/'

@@ -6,7 +6,7 @@ import type { Endpoint } from '../../../../src/upstream/endpoint.ts'
 const CRITICAL = [0, 10.828, 13.816, 16.266, 18.467, 20.515, 22.458, 24.322, 26.124, 27.877]
 
 /** The value that chance stays below 999 times of 1,000; past the table by Wilson and Hilferty's approximation. */
-export function critical(degrees: number): number {
+function critical(degrees: number): number {
   const ninth = 2 / (9 * degrees)
   return CRITICAL[degrees] ?? degrees * (1 - ninth + 3.0902 * Math.sqrt(ninth)) ** 3
 }
