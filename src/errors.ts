@@ -77,13 +77,21 @@ export class GatewayError extends Error {
   }
 }
 
-/** What was thrown, in words. Anything can be: also what has no text, or one that says nothing, such as a bare object. */
+/**
+ * What was thrown, in words. Anything can be: also what says nothing by itself, such as a bare object. Never throws
+ * itself.
+ */
 export function messageOf(thrown: unknown): string {
-  if (thrown instanceof Error) return thrown.message
-  return typeof thrown === 'string' ? thrown : inspect(thrown, { depth: 1, breakLength: 200 }).slice(0, 1000)
+  try {
+    if (thrown instanceof Error) return String(thrown.message)
+    return typeof thrown === 'string' ? thrown : inspect(thrown, { depth: 1, breakLength: 200 }).slice(0, 1000)
+  } catch {
+    return 'something that has no text'
+  }
 }
 
 /** The same with where it was thrown, as far as that is known. */
 export function stackOf(error: unknown): string {
-  return (error instanceof Error ? error.stack : undefined) ?? messageOf(error)
+  const stack: unknown = error instanceof Error ? error.stack : undefined
+  return typeof stack === 'string' ? stack : messageOf(error)
 }

@@ -1,5 +1,6 @@
 // Loading a file while requests flow: parsing and checking happen in a thread of their own, and come over in slices.
 import { Worker } from 'node:worker_threads'
+import { firstLine } from '../pipeline/catalog.ts'
 import type { CheckAnswer, CheckOrder, CheckSetup } from './check-worker.ts'
 import type { Config } from './document.ts'
 import { deepFreeze, type Loaded } from './load.ts'
@@ -65,7 +66,7 @@ export class FileChecker {
         })
       }
       const timer = setTimeout(() => fail(`the check took longer than ${this.#time / 1000} s`), this.#time)
-      worker.on('error', error => fail(`the check failed: ${(error as Error).message.split('\n', 1)[0]}`))
+      worker.on('error', error => fail(`the check failed: ${firstLine(error)}`))
       worker.on('exit', () => fail('the check ended without an answer'))
       const order: CheckOrder = { file, env: { ...env } }
       worker.postMessage(order)

@@ -243,7 +243,7 @@ class Compiler {
     try {
       const definition = await this.#context.catalog.loadBalancer(name, this.#baseDir)
       return contained(definition, error =>
-        this.#context.log.error('a balancer failed', { upstream, balancer: name, error: (error as Error).message }),
+        this.#context.log.error('a balancer failed', { upstream, balancer: name, error: messageOf(error) }),
       )
     } catch (error) {
       throw new CompileError(['upstreams', upstream, 'balance'], (error as Error).message)

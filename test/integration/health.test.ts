@@ -292,7 +292,7 @@ t.test('a balancer of the user’s own; what it throws fails its requests alone'
   t.same(await answering(gateway), [all[1]!.port])
   t.ok(await use('return endpoints.find(one => one !== avoid)'))
   t.same(await answering(gateway), [all[0]!.port])
-  for (const broken of ['throw new Error("no")', 'return { share: 1 }', 'return null']) {
+  for (const broken of ['throw new Error("no")', 'throw null', 'return { share: 1 }', 'return null']) {
     t.ok(await use(broken))
     t.equal((await ask(gateway)).status, 503, broken)
   }
