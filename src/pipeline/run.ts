@@ -21,11 +21,6 @@ function isPromise(value: unknown): value is Promise<unknown> {
   return typeof (value as Promise<unknown> | null)?.then === 'function'
 }
 
-/** Another library's promise may call back twice, or throw instead. */
-function promised<T>(result: Promise<T>): Promise<T> {
-  return result instanceof Promise ? result : Promise.resolve(result)
-}
-
 /** A phase that must be synchronous was made async: nobody waits for it, but its rejection must not end the process. */
 function watch(result: unknown, x: Exchange, step: Step, report: ReportFault): void {
   if (isPromise(result)) result.then(undefined, fault => report(x, step, fault))
@@ -106,7 +101,8 @@ function awaitRequest(
   result: Promise<Reply | void>,
 ): void {
   const step = plan.request![at]!
-  promised(result).then(
+  // A promise stays itself; of what is only awaited like one it takes what `then` throws, and one outcome.
+  Promise.resolve(result).then(
     reply => {
       if (x.finished || x.response !== null) return
       if (reply !== undefined && reply !== null) end.answered(x, reply, step)
@@ -165,7 +161,7 @@ export function runResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, 
 // On its own, as awaitRequest is: a closure in the loop above would cost every round of it a context.
 function awaitResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, at: number, result: Promise<unknown>): void {
   const head = x.response
-  promised(result).then(
+  Promise.resolve(result).then(
     () => {
       if (!x.finished && x.response === head) runResponse(steps, x, end, at + 1)
     },

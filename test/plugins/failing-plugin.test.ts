@@ -12,6 +12,13 @@ const boom = () => {
 const textless = () => {
   throw Object.create(null)
 }
+/** As query builders are: no promise, but awaited like one. */
+const unwaitable = {
+  // biome-ignore lint/suspicious/noThenProperty: that is what it is about
+  then() {
+    throw new Error('boom')
+  },
+}
 const reject = () => Promise.reject(new Error('boom'))
 
 /** Phases as a plugin may get them wrong, and what the client sees. */
@@ -30,6 +37,8 @@ const CASES: Record<string, { phases: Record<string, unknown>; seen: 'refused' |
     seen: 'refused',
   },
   'onRequest rejects': { phases: { onRequest: reject }, seen: 'refused' },
+  'onRequest returns what throws when it is awaited': { phases: { onRequest: () => unwaitable }, seen: 'refused' },
+  'onResponse returns what throws when it is awaited': { phases: { onResponse: () => unwaitable }, seen: 'refused' },
   'onRequest returns nonsense': { phases: { onRequest: () => 'no reply' }, seen: 'refused' },
   'onRequest answers with a broken header': {
     phases: { onRequest: () => ({ status: 200, headers: ['x-a', 'a\r\nb: c'], body: null }) },
