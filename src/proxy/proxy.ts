@@ -104,6 +104,11 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       this.answered(x, route.reply)
       return
     }
+    // Before anything is made of them; all else that plugins may have written is looked at below.
+    if (route.plan.request !== null && (typeof head.path !== 'string' || typeof head.query !== 'string')) {
+      this.pluginFailed(x, null, 'a plugin set a path or a query that is no text')
+      return
+    }
     if (route.redirects !== null) {
       const location = route.redirects[x.patternIndex]!.apply(head.path, head.query)
       if (location === null)

@@ -250,3 +250,32 @@ for (const [name, phases] of Object.entries(SPLITTING)) {
     t.same(targets, name.startsWith('onResponse') ? ['/bad'] : [])
   })
 }
+
+t.test(
+  'a path or a query that is no text fails the one exchange, also where it is rewritten or redirected',
+  async t => {
+    const upstream = await RawUpstream.start(t)
+    const spoil = (x: Exchange) => {
+      if (x.route.name.endsWith('path')) x.head.path = undefined as never
+      else x.head.query = 7 as never
+    }
+    const targets = {
+      rewritten: { upstream: 'up', rewrite: { path: '/v2/*' } },
+      redirected: { redirect: { to: '/v2/*' } },
+      forwarded: { upstream: 'up' },
+    }
+    const routes = Object.entries(targets).flatMap(([name, target]) =>
+      ['path', 'query'].map(what => ({ name: `${name} ${what}`, match: { path: `/${name}/${what}/*` }, ...target })),
+    )
+    const gateway = await startGateway(
+      t,
+      { up: { endpoints: [upstream.address] }, plugins: ['failing'], routes },
+      { plugins: [failing({ onRequest: spoil })] },
+    )
+    for (const { name } of routes) {
+      const client = await gateway.connect()
+      const response = await client.head(`GET /${name.replace(' ', '/')}/x HTTP/1.1`, 'Host: a').response()
+      t.match([response.status, JSON.parse(response.text)], [500, { code: 'SLUICE_PLUGIN_FAILED' }], name)
+    }
+  },
+)
