@@ -5,10 +5,11 @@ import { resolve } from 'node:path'
 import { AdminServer } from './admin/admin.ts'
 import type { Config } from './config/document.ts'
 import { type Fault, formatFault, type Path } from './config/fault.ts'
-import { faultIn, type Loaded, loadFile, remedyIn } from './config/load.ts'
+import { faultIn, loadFile, remedyIn } from './config/load.ts'
 import { FileChecker } from './config/off-thread.ts'
 import { type Watching, watchFile } from './config/watch.ts'
 import { abortable } from './discovery/abortable.ts'
+import { messageOf } from './errors.ts'
 import { hostPort } from './http/address.ts'
 import { loadEngine } from './listener/engines.ts'
 import { Handover } from './listener/handover.ts'
@@ -218,25 +219,23 @@ export class Gateway {
       ok = await this.#reloadOnce().catch(error => {
         // Nothing is wrong with the file then.
         if (this.#stopping !== null) return false
-        this.#rejected([`${this.#options.file}: the reload failed: ${(error as Error).message}`])
-        return false
+        return this.#rejected(
+          error instanceof ConfigError
+            ? error.faults.map(formatFault)
+            : [`${this.#options.file}: the reload failed: ${messageOf(error)}`],
+        )
       })
     } while (this.#reloadAgain && this.#stopping === null)
     return ok
   }
 
+  /** Rejects with ConfigError for a faulty file. */
   async #reloadOnce(): Promise<boolean> {
     const { file, env = process.env, plugins, modules = {} } = this.#options
-    const loaded: Loaded = await abortable(this.#checker.load(file, env), this.#halt.signal)
-    if (loaded.config === null) return this.#rejected(loaded.faults.map(formatFault))
-    let compiled: Compiled
-    try {
-      compiled = await this.#compile(loaded.config, new Catalog(plugins, modules), this.snapshot)
-    } catch (error) {
-      if (error instanceof ConfigError) return this.#rejected(error.faults.map(formatFault))
-      throw error
-    }
+    const loaded = await abortable(this.#checker.load(file, env), this.#halt.signal)
     const { config } = loaded
+    if (config === null) throw new ConfigError(loaded.faults)
+    const compiled = await this.#compile(config, new Catalog(plugins, modules), this.snapshot)
     const kept = this.#kept(config.listeners)
     const keptAdmin = this.#keptAdmin(config.admin)
     const handover = new Handover([
@@ -286,7 +285,7 @@ export class Gateway {
     }
     this.#lastReload = { at: new Date().toISOString(), ok: true, faults: [] }
     countReload(true)
-    this.#log.info('configuration reloaded', { file, routes: loaded.config.routes.length })
+    this.#log.info('configuration reloaded', { file, routes: config.routes.length })
     return true
   }
 

@@ -26,16 +26,6 @@ const CASES: Record<string, { phases: Record<string, unknown>; seen: 'refused' |
   'onRequest throws': { phases: { onRequest: boom }, seen: 'refused' },
   'onRequest throws what has no text': { phases: { onRequest: textless }, seen: 'refused' },
   'onFinish throws what has no text': { phases: { onFinish: textless }, seen: 'whole' },
-  'onRequest returns what throws when it is awaited': {
-    // biome-ignore lint/suspicious/noThenProperty: that is what is tried
-    phases: { onRequest: () => ({ then: boom }) },
-    seen: 'refused',
-  },
-  'onResponse returns what throws when it is awaited': {
-    // biome-ignore lint/suspicious/noThenProperty: that is what is tried
-    phases: { onResponse: () => ({ then: boom }) },
-    seen: 'refused',
-  },
   'onRequest rejects': { phases: { onRequest: reject }, seen: 'refused' },
   'onRequest returns what throws when it is awaited': { phases: { onRequest: () => unwaitable }, seen: 'refused' },
   'onResponse returns what throws when it is awaited': { phases: { onResponse: () => unwaitable }, seen: 'refused' },
