@@ -138,9 +138,9 @@ export class SocketWriter {
   chunk(before: string, bytes: Uint8Array, after: string): boolean {
     const length = before.length + bytes.length + after.length
     this.#submitted += length
-    // A slab for little would let a slow reader hold much more than it is sent.
     // The stream knows nothing of what libuv still holds before it, and tells of no drain where it had room itself.
     const behind = this.#held > 0
+    // A slab for little would let a slow reader hold much more than it is sent.
     const fits = length <= SLAB && length >= SLAB / 4
     const slab = fits ? (slabs.pop() ?? Buffer.allocUnsafeSlow(SLAB)) : Buffer.allocUnsafe(length)
     if (before !== '') slab.write(before, 0, 'latin1')

@@ -175,7 +175,7 @@ export class LeasedCounter implements Counter {
     const key = shortKey(given)
     const turn = Math.floor(now / this.#life)
     if (turn !== this.#turn) {
-      // A purse that is waited for stays: its request would be forgotten otherwise.
+      // A purse that is waited for is served all the same: its question knows it.
       this.#old = turn === this.#turn + 1 ? this.#young : new Map()
       this.#young = new Map()
       this.#turn = turn
