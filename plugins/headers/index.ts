@@ -41,10 +41,6 @@ interface Edit {
 /** What no field's value may hold; the tab may stand in one (RFC 9110 5.5). */
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
 
-function compile(side: 'request' | 'response', kind: 'set' | 'add', given: Edits): Edit[] {
-  return Object.entries(given[kind]).map(([name, text]) => compileEdit(name, text, [side, kind, name]))
-}
-
 function compileEdit(name: string, text: string, path: string[]): Edit {
   if (CONTROL.test(text)) throw new PluginOptionsError('a header value must not hold control characters', path)
   try {
@@ -56,8 +52,19 @@ function compileEdit(name: string, text: string, path: string[]): Edit {
   }
 }
 
-function checkRemoval(name: string, path: (string | number)[]): void {
-  if (GATEWAY_FIELDS.has(name)) throw new PluginOptionsError(`${name} is set by the gateway itself`, path)
+/** All edits of one side; null where there are none. Throws PluginOptionsError, each edit in a part of its own. */
+function compileAll(side: 'request' | 'response', given: Edits, part = (compile: () => void) => compile()) {
+  const edits = { remove: given.remove, set: [] as Edit[], add: [] as Edit[] }
+  for (const kind of ['set', 'add'] as const)
+    for (const [name, text] of Object.entries(given[kind]))
+      part(() => void edits[kind].push(compileEdit(name, text, [side, kind, name])))
+  for (const [i, name] of given.remove.entries()) {
+    part(() => {
+      if (GATEWAY_FIELDS.has(name))
+        throw new PluginOptionsError(`${name} is set by the gateway itself`, [side, 'remove', i])
+    })
+  }
+  return Object.values(edits).flat().length === 0 ? null : edits
 }
 
 export default definePlugin({
@@ -65,34 +72,25 @@ export default definePlugin({
   description: 'Sets, adds and removes headers of the request and of the answer.',
   options,
   check(given, { part }) {
-    for (const side of ['request', 'response'] as const) {
-      const edits = given[side]
-      for (const kind of ['set', 'add'] as const)
-        for (const [name, text] of Object.entries(edits[kind]))
-          part(() => void compileEdit(name, text, [side, kind, name]))
-      for (const [i, name] of edits.remove.entries()) part(() => checkRemoval(name, [side, 'remove', i]))
-    }
+    compileAll('request', given.request, part)
+    compileAll('response', given.response, part)
   },
-  create({ request, response }) {
-    const requestSet = compile('request', 'set', request)
-    const requestAdd = compile('request', 'add', request)
-    const responseSet = compile('response', 'set', response)
-    const responseAdd = compile('response', 'add', response)
-    const touchesRequest = requestSet.length + requestAdd.length + request.remove.length > 0
-    const touchesResponse = responseSet.length + responseAdd.length + response.remove.length > 0
+  create(given) {
+    const request = compileAll('request', given.request)
+    const response = compileAll('response', given.response)
     return {
-      ...(touchesRequest && {
+      ...(request !== null && {
         onRequest(x: Exchange) {
           for (const name of request.remove) x.removeRequestHeader(name)
-          for (const { name, value } of requestSet) x.setRequestHeader(name, value(x))
-          for (const { name, value } of requestAdd) x.addRequestHeader(name, value(x))
+          for (const { name, value } of request.set) x.setRequestHeader(name, value(x))
+          for (const { name, value } of request.add) x.addRequestHeader(name, value(x))
         },
       }),
-      ...(touchesResponse && {
+      ...(response !== null && {
         onResponse(x: Exchange) {
           for (const name of response.remove) x.removeResponseHeader(name)
-          for (const { name, value } of responseSet) x.setResponseHeader(name, value(x))
-          for (const { name, value } of responseAdd) x.addResponseHeader(name, value(x))
+          for (const { name, value } of response.set) x.setResponseHeader(name, value(x))
+          for (const { name, value } of response.add) x.addResponseHeader(name, value(x))
         },
       }),
     }
