@@ -1,4 +1,5 @@
 // What a faulty configuration is told: one fault, its place and its line of text.
+import { quote } from '../nearest.ts'
 
 /** Every code that a fault can carry; docs/configuration.md lists them. */
 export type FaultCode =
@@ -51,7 +52,7 @@ export function formatPath(path: Path): string {
   for (const key of path) {
     if (typeof key === 'number') text += `[${key}]`
     else if (/^[\w-]+$/.test(key)) text += text === '' ? key : `.${key}`
-    else text += `[${JSON.stringify(key.length > 60 ? `${key.slice(0, 60)}…` : key)}]`
+    else text += `[${quote(key)}]`
   }
   return text
 }

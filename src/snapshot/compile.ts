@@ -278,14 +278,14 @@ class Compiler {
   }
 
   #carry(route: string | null, entries: readonly PluginEntry[]): void {
-    eachSite(route, entries, (key, entry) => {
+    for (const { key, entry } of sitesOf(route, entries)) {
       const before = this.#previous!.sites.get(key)
       // A user's module may have changed though its options did not, so only bundled plugins are carried over.
-      if (before === undefined || this.#context.catalog.get(entry.name) !== before.definition) return
-      if (before.fingerprint !== fingerprint(entry.options) || before.plugin.current?.() === false) return
+      if (before === undefined || this.#context.catalog.get(entry.name) !== before.definition) continue
+      if (before.fingerprint !== fingerprint(entry.options) || before.plugin.current?.() === false) continue
       // One whose store was exchanged would go on with a closed one.
       if (before.stores.every(store => this.#stores.get(store.name)?.store === store)) this.#keep(before)
-    })
+    }
   }
 
   /** Slots that an instance at this place may not use: those of every plugin it can share a plan with. */
@@ -307,9 +307,7 @@ class Compiler {
     taken: Set<number>,
   ): Promise<PlanMember[]> {
     const members: PlanMember[] = []
-    const places: [string, PluginEntry, number][] = []
-    eachSite(route, entries, (key, entry, index) => places.push([key, entry, index]))
-    for (const [key, entry, index] of places) {
+    for (const { key, entry, index } of sitesOf(route, entries)) {
       let site = this.#sites.get(key)
       if (site === undefined) {
         const at = [...path, index]
@@ -480,32 +478,25 @@ export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
     const failed = (error: unknown) => {
       log.error('a plugin failed to close', { plugin: definition.name, error: messageOf(error) })
     }
-    try {
-      const closing: unknown = plugin.close?.()
-      if (closing instanceof Promise) closing.catch(failed)
-    } catch (error) {
-      failed(error)
-    }
-    try {
-      shared?.release()
-    } catch (error) {
-      failed(error)
+    for (const close of [() => plugin.close?.(), () => shared?.release()]) {
+      try {
+        const closing: unknown = close()
+        if (closing instanceof Promise) closing.catch(failed)
+      } catch (error) {
+        failed(error)
+      }
     }
   }
 }
 
-/** Visit the places of a list; the n-th of one name keeps its identity when others come and go. */
-function eachSite(
-  route: string | null,
-  entries: readonly PluginEntry[],
-  visit: (key: string, entry: PluginEntry, index: number) => void,
-): void {
+/** The places of a list; the n-th of one name keeps its identity when others come and go. */
+function* sitesOf(route: string | null, entries: readonly PluginEntry[]) {
   const seen = new Map<string, number>()
   for (const [index, entry] of entries.entries()) {
     if (entry.off) continue
     const nth = seen.get(entry.name) ?? 0
     seen.set(entry.name, nth + 1)
-    visit(siteKey(route, entry.name, nth), entry, index)
+    yield { key: siteKey(route, entry.name, nth), entry, index }
   }
 }
 
