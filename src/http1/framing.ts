@@ -83,8 +83,8 @@ function isHex(code: number): boolean {
   return (code >= 48 && code <= 57) || (code >= 65 && code <= 70) || (code >= 97 && code <= 102)
 }
 
-/** True for `uri-host [":" port]` with a host that is not empty (RFC 9110 7.2, RFC 3986 3.2.2). */
-export function isHost(text: string): boolean {
+/** True for the value of a Host field: `uri-host [":" port]` with a host that is not empty (RFC 9110 7.2, RFC 3986 3.2.2). */
+export function isHostField(text: string): boolean {
   if (text.charCodeAt(0) === 0x5b) return isBracketed(text)
   let i = 0
   for (; i < text.length; i++) {

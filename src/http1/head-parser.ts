@@ -8,7 +8,7 @@ import {
   type ConnectionOptions,
   comparableHost,
   isChunked,
-  isHost,
+  isHostField,
   isTrailerField,
   parseContentLength,
   readConnection,
@@ -422,7 +422,7 @@ export class HeadParser {
       const found = /^https?:\/\/([^/?]*)(.*)$/i.exec(target)
       if (found === null) return this.#refuse('the request target is neither a path nor an http URL')
       const authority = found[1]!
-      if (!isHost(authority)) return this.#refuse('bad authority in the request target')
+      if (!isHostField(authority)) return this.#refuse('bad authority in the request target')
       const usual = target.charCodeAt(4) === COLON ? 80 : 443
       if (this.host !== '' && comparableHost(this.host, usual) !== comparableHost(authority, usual)) {
         return this.#refuse('Host differs from the request target')
@@ -435,7 +435,7 @@ export class HeadParser {
     }
     if (this.host === '') {
       if (this.minor > 0) return this.#refuse('no Host')
-    } else if (!isHost(this.host)) return this.#refuse('bad Host')
+    } else if (!isHostField(this.host)) return this.#refuse('bad Host')
     const mark = path.indexOf('?')
     this.hasQuery = mark >= 0
     this.path = mark < 0 ? path : path.substring(0, mark)

@@ -4,7 +4,7 @@ import { type HeaderList, type RequestHead, removeHeaders, UNKNOWN_LENGTH } from
 import {
   type ConnectionOptions,
   isChunked,
-  isHost,
+  isHostField,
   isTarget,
   isToken,
   parseContentLength,
@@ -209,7 +209,7 @@ export class UwsHeadReader {
     const host = this.#host
     if (host === null || host === '') this.#refuse('no Host')
     else if (host !== this.#goodHost) {
-      if (isHost(host)) this.#goodHost = host
+      if (isHostField(host)) this.#goodHost = host
       else this.#refuse('bad Host')
     }
     if (this.#chunked && this.#contentLength >= 0) this.#refuse('Content-Length beside Transfer-Encoding')

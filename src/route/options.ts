@@ -1,7 +1,7 @@
 // One entry under `routes:` as it stands in the YAML: its schema, type and docs in one.
 import { z } from 'zod'
 import { GATEWAY_FIELDS } from '../http/head.ts'
-import { isHost } from '../http1/framing.ts'
+import { isHostField } from '../http1/framing.ts'
 import { pluginList } from '../pipeline/entry.ts'
 import { duration, fieldMap, fieldValue, label, share, TOKEN, whereSound } from '../units.ts'
 import { Condition, type Field, PatternError, parseHost, parsePath } from './match.ts'
@@ -141,7 +141,7 @@ const rewrite = z
     host: z
       .string()
       .regex(/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/, { error: REWRITE_HOST_FAULT, abort: true })
-      .refine(isHost, { error: REWRITE_HOST_FAULT })
+      .refine(isHostField, { error: REWRITE_HOST_FAULT })
       .optional()
       .describe('Host that goes upstream; overrides `host` of the upstream.'),
   })

@@ -1,7 +1,7 @@
 // The options of an upstream as they stand in the YAML: its endpoints, connections, timeouts and how one is picked.
 import { z } from 'zod'
 import { type EndpointAddress, parseEndpoint } from '../http/address.ts'
-import { isHost } from '../http1/framing.ts'
+import { isHostField } from '../http1/framing.ts'
 import { meant } from '../nearest.ts'
 import { duration, tlsOptions, together, whereSound } from '../units.ts'
 import { healthOptions } from './health/options.ts'
@@ -122,7 +122,7 @@ export const upstreamOptions = z
     host: z
       .string()
       .regex(/^[^\s/?#@\\]+$/, { error: HOST_FAULT, abort: true })
-      .refine(text => isHost(text) && !text.endsWith(':'), { error: HOST_FAULT })
+      .refine(text => isHostField(text) && !text.endsWith(':'), { error: HOST_FAULT })
       .default('pass')
       .describe("Host that the endpoints see: pass (the client's), endpoint (its own address) or a literal."),
     connections: z

@@ -4,7 +4,7 @@ import {
   comparableHost,
   isChunked,
   isFieldValue,
-  isHost,
+  isHostField,
   isToken,
   isTrailerField,
   parseContentLength,
@@ -56,7 +56,7 @@ t.test('hosts', async t => {
     'xn--a',
     "!$&'()*+;=~",
   ]) {
-    t.ok(isHost(good), good)
+    t.ok(isHostField(good), good)
   }
   for (const bad of [
     '',
@@ -79,7 +79,7 @@ t.test('hosts', async t => {
     'a@b',
     'a/b',
   ]) {
-    t.notOk(isHost(bad), bad)
+    t.notOk(isHostField(bad), bad)
   }
   t.equal(comparableHost('A.b:80', 80), 'a.b')
   t.equal(comparableHost('A.b:', 80), 'a.b')
