@@ -13,7 +13,7 @@ import type { Exchange } from '../exchange/exchange.ts'
 import { Slot } from '../exchange/slot.ts'
 import { CertificateError } from '../http/certificates.ts'
 import { CidrSet } from '../http/cidr.ts'
-import type { Log } from '../log.ts'
+import { LineLimit, type Log } from '../log.ts'
 import { pluginCounter } from '../metrics.ts'
 import { hint, noSuch } from '../nearest.ts'
 import { type Catalog, firstLine } from '../pipeline/catalog.ts'
@@ -242,9 +242,13 @@ class Compiler {
     if (!isUserBalancer(name)) return BALANCERS[name as keyof typeof BALANCERS]
     try {
       const definition = await this.#context.catalog.loadBalancer(name, this.#baseDir)
-      return contained(definition, error =>
-        this.#context.log.error('a balancer failed', { upstream, balancer: name, error: messageOf(error) }),
-      )
+      const { log } = this.#context
+      const lines = new LineLimit()
+      return contained(definition, error => {
+        const left = lines.admit(name)
+        if (left !== null)
+          log.error('a balancer failed', { upstream, balancer: name, error: messageOf(error), ...left })
+      })
     } catch (error) {
       throw new CompileError(['upstreams', upstream, 'balance'], (error as Error).message)
     }

@@ -5,6 +5,8 @@ import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { startChild } from '../support/child-gateway.ts'
 import { type Life, lives } from '../support/counting-plugins.ts'
@@ -438,4 +440,30 @@ t.test('admin pages: opened, moved and closed by reloads', async t => {
   await t.rejects(RawClient.connect(t, first))
   t.ok(await g.reload(text('off')), g.faults.join())
   await t.rejects(RawClient.connect(t, second))
+})
+
+t.test('no reload keeps a configuration before it, also with a balancer of the user’s own', async t => {
+  const text = (port: number) => `
+listeners: [{ name: web, port: 0 }]
+admin: off
+upstreams: { up: { endpoints: ["127.0.0.1:${port}"], balance: ./mine.mjs } }
+routes: [{ name: all, match: { path: /* }, upstream: up }]
+`
+  const made = makeReloading(t, text(1))
+  writeFileSync(join(dirname(made.file), 'mine.mjs'), 'export default { create: () => ({ pick: () => null }) }\n')
+  await made.gateway.start()
+  const before: WeakRef<object>[] = []
+  for (let port = 2; port <= 4; port++) {
+    before.push(new WeakRef(made.gateway.snapshot))
+    t.ok(await made.reload(text(port)), made.faults.join())
+  }
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  await eventually(
+    () => {
+      collect()
+      return before.every(snapshot => snapshot.deref() === undefined)
+    },
+    () => `${before.filter(snapshot => snapshot.deref() !== undefined).length} of 3 snapshots are kept`,
+  )
 })
