@@ -426,13 +426,9 @@ class Compiler {
     for (const [name, site] of previous.registries) if (this.#registries.get(name) !== site) site.registry.close()
     for (const { registry } of this.#registries.values()) registry.sweep()
     const gone = [...previous.sites.values()].filter(site => this.#sites.get(site.key) !== site)
-    // Requests that began under the old snapshot still run through its plugins. The closure must keep no compiler.
-    const { log } = this.#context
     const left = [...previous.stores.values()].filter(({ store }) => this.#stores.get(store.name)?.store !== store)
-    previous.retire(snapshot, () => {
-      closeSites(gone, log)
-      for (const { store } of left) store.close()
-    })
+    // Requests that began under the old snapshot still run through its plugins.
+    previous.retire(snapshot, closing(gone, left, this.#context.log))
   }
 
   discard(): void {
@@ -474,6 +470,14 @@ function namesIn(object: object): Set<string> {
   for (let at: object | null = object; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at))
     for (const name of Object.getOwnPropertyNames(at)) names.add(name)
   return names
+}
+
+/** Outside of the compiler: a function made within a method may keep all that its neighbours use, and so the compiler. */
+function closing(sites: readonly PluginSite[], stores: readonly StoreSite[], log: Log): () => void {
+  return () => {
+    closeSites(sites, log)
+    for (const { store } of stores) store.close()
+  }
 }
 
 /** Close these plugins; what one throws, or rejects with, is logged and keeps nothing from closing. */

@@ -457,13 +457,41 @@ routes: [{ name: all, match: { path: /* }, upstream: up }]
     before.push(new WeakRef(made.gateway.snapshot))
     t.ok(await made.reload(text(port)), made.faults.join())
   }
+  await gone(before)
+})
+
+/** Wait until none of these is kept by anybody. */
+async function gone(refs: readonly WeakRef<object>[]): Promise<void> {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
+  const kept = () => refs.filter(ref => ref.deref() !== undefined).length
   await eventually(
     () => {
       collect()
-      return before.every(snapshot => snapshot.deref() === undefined)
+      return kept() === 0
     },
-    () => `${before.filter(snapshot => snapshot.deref() !== undefined).length} of 3 snapshots are kept`,
+    () => `${kept()} of ${refs.length} snapshots are kept`,
   )
+}
+
+t.test('one long exchange keeps no configuration that came after its own', async t => {
+  const upstream = await RawUpstream.start(t)
+  upstream.onRequest = () => {}
+  const text = (port: number) =>
+    config(
+      `upstreams: { up: { endpoints: ["${upstream.address}"] }, other: { endpoints: ["127.0.0.1:${port}"] } }`,
+      'routes: [{ name: all, match: { path: /* }, upstream: up }]',
+    )
+  const g = await startReloading(t, text(1))
+  const client = await RawClient.connect(t, g.port)
+  client.head('GET / HTTP/1.1', 'Host: a')
+  const request = await upstream.request(0)
+  const between: WeakRef<object>[] = []
+  for (let port = 2; port <= 5; port++) {
+    if (port > 2) between.push(new WeakRef(g.gateway.snapshot))
+    t.ok(await g.reload(text(port)), g.faults.join())
+  }
+  await gone(between)
+  request.reply('200 OK', 'at last')
+  t.equal((await client.response()).text, 'at last')
 })
