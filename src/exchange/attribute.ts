@@ -6,7 +6,7 @@ import { addressKey } from '../http/forwarded.ts'
 import { hostKey } from '../http/host.ts'
 import { normalizePath } from '../http/path.ts'
 import { queryValue } from '../http/query.ts'
-import { isHost } from '../http1/framing.ts'
+import { isHostField } from '../http1/framing.ts'
 import { UNSEEN_NAMES } from '../http1/known-fields.ts'
 import { TOKEN } from '../units.ts'
 import { compileClaim } from './claim.ts'
@@ -175,7 +175,7 @@ function neverThere(name: string, value: string): string | null {
     case 'host': {
       if (value.includes('*')) return 'a whole host is due, or ~ and an expression, such as ~\\.example\\.com$'
       const host = hostKey(value)
-      if (!isHost(value)) return 'no request has such a host'
+      if (!isHostField(value)) return 'no request has such a host'
       return host === value ? null : `hosts are compared without case, port and trailing dot: write ${host}`
     }
   }
