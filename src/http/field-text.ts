@@ -16,8 +16,7 @@ export function fieldText(text: string): string | null {
 
 /** Why no field on the wire has this value, or null. */
 export function fieldValueFault(value: string): string | null {
-  if (!isFieldValue(value))
-    return 'no header has such a value: it holds control characters, or some past Latin-1'
+  if (!isFieldValue(value)) return 'no header has such a value: it holds control characters, or some past Latin-1'
   // Those of the wire are taken off (RFC 9110 5.5).
   return /^[ \t]|[ \t]$/.test(value) ? 'no header has such a value: it begins or ends with a blank' : null
 }
