@@ -24,8 +24,6 @@ const EXIT = { done: 0, config: 1, usage: 2, listen: 3, crash: 4 } as const
 
 const DEFAULT_FILE = 'config/gateway.yaml'
 
-const COMMANDS = ['start', 'check', 'routes', 'schema', 'demo']
-
 const USAGE = `usage: sluice <command> [-c FILE]
 
   start    run the gateway
@@ -73,22 +71,20 @@ async function main(argv: readonly string[]): Promise<number> {
   if (rest.length > 0) return usage(`too many words: ${rest.join(' ')}; a file is named with -c`)
   if (values.config === '') return usage('-c names no file; is the variable behind it empty?')
   const given = values.config ?? (process.env['SLUICE_CONFIG'] || null)
-  const file = given ?? DEFAULT_FILE
-  switch (command) {
-    case 'start':
-      return start(file)
-    case 'check':
-      return check(file)
-    case 'routes':
-      return routes(file)
-    case 'schema':
-      return print(jsonSchemaText(bundled).trimEnd())
-    case 'demo':
-      return runDemo(gatewayOptions(given ?? demoFile()), untilSignal)
-    default:
-      return usage(noSuch('command', command, COMMANDS))
-  }
+  const run = COMMANDS.get(command)
+  return run === undefined ? usage(noSuch('command', command, COMMANDS.keys())) : run(given)
 }
+
+/** Gets the file that was named, or null; gives the exit code. */
+type Command = (file: string | null) => number | Promise<number>
+
+const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
+  ['start', file => start(file ?? DEFAULT_FILE)],
+  ['check', file => check(file ?? DEFAULT_FILE)],
+  ['routes', file => routes(file ?? DEFAULT_FILE)],
+  ['schema', () => print(jsonSchemaText(bundled).trimEnd())],
+  ['demo', file => runDemo(gatewayOptions(file ?? demoFile()), untilSignal)],
+])
 
 /** The file of the folder that one is in, or the one that comes with the package: a demo runs anywhere. */
 function demoFile(): string {
