@@ -2,7 +2,7 @@
 
 import { quote } from '../nearest.ts'
 import { isUserPlugin } from '../pipeline/catalog.ts'
-import { valueAt } from '../value-at.ts'
+import { isRecord, valueAt } from '../value-at.ts'
 import type { Path } from './fault.ts'
 import type { Substitution } from './tree.ts'
 
@@ -58,6 +58,11 @@ function isPlain(name: string, value: string): boolean {
   return name === 'key' && ATTRIBUTES.test(value)
 }
 
+/** Is a scalar that stands under this key a secret? */
+function isSecret(name: string, value: unknown): boolean {
+  return isSecretName(name) && !isPlain(name, String(value))
+}
+
 /** A text without credentials in addresses, parameters named like secrets, tokens and hashes of keys. */
 export function redactText(text: string): string {
   return text
@@ -82,12 +87,12 @@ export function redact(value: unknown, substituted: readonly Pick<Substitution, 
   /** `name` is the key that the value, or the list that it is in, stands under. */
   function copy(from: unknown, name: string): unknown {
     if (Array.isArray(from)) return from.map((item, i) => step(i, item, name))
-    if (typeof from === 'object' && from !== null) {
+    if (isRecord(from)) {
       return Object.fromEntries(Object.entries(from).map(([key, inner]) => [key, step(key, inner, key)]))
     }
     if (from === null || typeof from === 'boolean') return from
     if (hidden.size > 0 && hidden.has(JSON.stringify(path))) return REDACTED
-    if (isSecretName(name) && !isPlain(name, String(from))) return REDACTED
+    if (isSecret(name, from)) return REDACTED
     return typeof from === 'string' ? redactText(from) : from
   }
 
@@ -133,7 +138,7 @@ export function concealer(raw: unknown, substituted: readonly Substitution[]): (
     if (typeof value !== 'string' && typeof value !== 'number') return null
     const name = path.findLast(key => typeof key === 'string') ?? ''
     // A `key` may be an attribute or a file as well, and a typo in one has to be seen.
-    const secret = name !== 'key' && isSecretName(name) && !isPlain(name, String(value))
+    const secret = name !== 'key' && isSecret(name, value)
     // How it is written is no part of it.
     return secret ? String(value).replace(/^base64url:/, '') : null
   }
@@ -142,10 +147,9 @@ export function concealer(raw: unknown, substituted: readonly Substitution[]): (
 /** Every text and number under a key that is named like a secret; `name` is the key that the value stands under. */
 function secretsIn(value: unknown, name: string): string[] {
   if (Array.isArray(value)) return value.flatMap(item => secretsIn(item, name))
-  if (typeof value === 'object' && value !== null)
-    return Object.entries(value).flatMap(([key, inner]) => secretsIn(inner, key))
+  if (isRecord(value)) return Object.entries(value).flatMap(([key, inner]) => secretsIn(inner, key))
   if (typeof value !== 'string' && typeof value !== 'number') return []
-  return isSecretName(name) && !isPlain(name, String(value)) ? [String(value)] : []
+  return isSecret(name, value) ? [String(value)] : []
 }
 
 /** Does a message hold a piece of a text? Faults quote what they could not read, and no more than its beginning. */
