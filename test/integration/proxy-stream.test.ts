@@ -294,7 +294,9 @@ t.test('events flow at once, also where one comes every 200 ms', async t => {
     () => late.length >= 6,
     () => `${late.length} events came`,
   )
-  t.ok(Math.max(...late) < 100, `the slowest took ${Math.max(...late).toFixed(1)} ms`)
+  // Half of them: a machine that stands still for a moment makes one late, a gateway that waits for the next all.
+  const half = late.sort((a, b) => a - b)[2]!
+  t.ok(half < 100, `half of them took ${half.toFixed(1)} ms and more`)
 })
 
 t.test('10,000 requests one after the other on one connection', async t => {

@@ -227,5 +227,5 @@ t.test('an upstream that accepts and never shakes hands is 504 in the connect ti
   })
   const from = performance.now()
   t.equal(await ask(await gateway.connect()), '504 SLUICE_UPSTREAM_TIMEOUT')
-  t.ok(performance.now() - from < 400)
+  t.ok(performance.now() - from < 2_000)
 })

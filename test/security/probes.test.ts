@@ -335,7 +335,7 @@ t.test('slow heads are ended by their own time, however little they send, and ma
   await Promise.all(slow.map(client => client.closed))
   clearInterval(timer)
   const took = Math.max(...slow.map(client => client.endedAt)) - from
-  t.ok(took < 900, `the last was closed after ${Math.round(took)} ms`)
+  t.ok(took < 5_000, `the last was closed after ${Math.round(took)} ms`)
   for (const client of slow) t.match(client.text, /^HTTP\/1\.1 408 /)
   t.equal(up.requests.length, 1)
 })

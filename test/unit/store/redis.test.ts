@@ -368,16 +368,24 @@ t.test('on one server', async t => {
   })
 })
 
-/** Hits one after the other; how long each took. */
-async function timed(count: number, hit: () => Tally | Promise<Tally>): Promise<{ tally: Tally; ms: number }[]> {
+/** Hits one after the other: what came of each, how long it took, and whether it was made to wait at all. */
+async function timed(
+  count: number,
+  hit: (i: number) => Tally | Promise<Tally>,
+): Promise<{ tally: Tally; ms: number; waited: boolean }[]> {
   const found = []
   for (let i = 0; i < count; i++) {
     const began = performance.now()
-    const tally = await hit()
-    found.push({ tally, ms: performance.now() - began })
+    const answer = hit(i)
+    const tally = await answer
+    found.push({ tally, ms: performance.now() - began, waited: answer instanceof Promise })
   }
   return found
 }
+
+/** How many waited for a server that did not decide. */
+const inVain = (answers: readonly { tally: Tally; waited: boolean }[]) =>
+  answers.filter(({ tally, waited }) => waited && tally.decider === 'local').length
 
 const faults: readonly [
   name: string,
@@ -414,10 +422,9 @@ t.test('faults', async t => {
         lines.length = 0
         await breakIt(redis)
         const answers = await timed(120, () => counter.hit('k', 1))
-        const late = answers.filter(({ ms }) => ms > budget * 0.9)
-        t.ok(late.length <= 3, `${late.length} waited the budget`)
+        t.ok(inVain(answers) <= 3, `${inVain(answers)} waited`)
         t.ok(
-          answers.every(({ ms }) => ms < budget + 200),
+          answers.every(({ ms }) => ms < budget + 1_000),
           `the longest ${Math.max(...answers.map(({ ms }) => ms))} ms`,
         )
         t.ok(answers.slice(4).every(({ tally }) => tally.decider === 'local'))
@@ -559,7 +566,7 @@ t.test('the gauges of a store stay when an older one of its name goes', async t 
 
 t.test('a cluster of three nodes', async t => {
   const nodes = await startRedisCluster(t)
-  const store = await open(t, nodes.map(({ url }) => url).join(','), { cluster: true, budget: '50ms' })
+  const store = await open(t, nodes.map(({ url }) => url).join(','), { cluster: true, budget: '250ms' })
   const given = options('sliding-window', 0, { limit: 3 }, { limit: 10, window: 3_600_000 })
   const counter = store.counter(given)
   for (let i = 0; i < 60; i++) {
@@ -575,10 +582,8 @@ t.test('a cluster of three nodes', async t => {
 
   lines.length = 0
   await nodes[0]!.signal('SIGSTOP')
-  const answers = []
-  for (let i = 0; i < 200; i++) answers.push(...(await timed(1, () => counter.hit(`m${i}`, 1))))
-  const late = answers.filter(({ ms }) => ms > 45)
-  t.ok(late.length <= 3, `${late.length} waited the budget`)
+  const answers = await timed(200, i => counter.hit(`m${i}`, 1))
+  t.ok(inVain(answers) <= 3, `${inVain(answers)} waited`)
   const there = answers.filter(({ tally }) => tally.decider === 'store')
   t.ok(there.length > 100 && there.length < 180, `the other nodes decided ${there.length} of 200`)
   await nodes[0]!.signal('SIGCONT')
