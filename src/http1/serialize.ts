@@ -91,7 +91,7 @@ export function headerListFault(
     if (typeof value !== 'string') return valueFault(name)
     written += value
   }
-  if (isFieldValue(written)) return null
+  if (written === '' || isFieldValue(written)) return null
   const at = headers.findIndex((text, i) => i % 2 === 1 && !isFieldValue(text))
   return valueFault(headers[at - 1]!)
 }
