@@ -173,6 +173,8 @@ function neverThere(name: string, value: string): string | null {
       return path === null ? 'no request has such a path' : `no request has such a path; it is written ${path}`
     }
     case 'host': {
+      // That of a request of HTTP/1.0 that names none.
+      if (value === '') return null
       if (value.includes('*')) return 'a whole host is due, or ~ and an expression, such as ~\\.example\\.com$'
       const host = hostKey(value)
       if (!isHostField(value)) return 'no request has such a host'

@@ -146,6 +146,8 @@ t.test('conditions', async t => {
     t.equal(predicate(x), holds, 'and again')
   }
   t.ok(compileCondition({ 'client.ip': '2001:db8::/32' })(six))
+  t.ok(compileCondition({ host: '' })(exchange(requestHead('GET', '', '/'))), 'HTTP/1.0 may come without a host')
+  t.notOk(compileCondition({ host: '' })(x))
   t.ok(compileCondition({ 'client.ip': '2001:DB8:1:2:3:4:5:6' })(six), 'however it is written')
   t.throws(() => compileCondition({ nothing: 'x' }), AttributeError)
   t.throws(() => compileCondition({ path: '~(' }), SyntaxError)
