@@ -56,6 +56,7 @@ function runSteps(plan: Plan, x: Exchange, end: PhaseEnd, from: number, answerer
       const step = steps[i]!
       x.reached = step.position + 1
       let result: Reply | void | Promise<Reply | void>
+      let promised: boolean
       try {
         if (answerer !== null && step !== answerer && step.plugin.authenticates === true) {
           x.skipped |= step.bit
@@ -67,6 +68,8 @@ function runSteps(plan: Plan, x: Exchange, end: PhaseEnd, from: number, answerer
         }
         if (step.plugin.onRequest === undefined) continue
         result = step.plugin.onRequest(x)
+        // What a plugin made may throw at this question, too.
+        promised = isPromise(result)
       } catch (error) {
         end.pluginFailed(x, step, error)
         return
@@ -77,7 +80,7 @@ function runSteps(plan: Plan, x: Exchange, end: PhaseEnd, from: number, answerer
         end.pluginFailed(x, step, new Error(UNANSWERED))
         return
       }
-      if (isPromise(result)) {
+      if (promised) {
         awaitRequest(plan, x, end, i, answerer, result as Promise<Reply | void>)
         return
       }
@@ -147,11 +150,11 @@ export function runResponse(steps: readonly Step[], x: Exchange, end: PhaseEnd, 
     let result: void | Promise<void>
     try {
       result = step.plugin.onResponse!(x)
+      if (!isPromise(result)) continue
     } catch (error) {
       end.pluginFailed(x, step, error)
       return
     }
-    if (!isPromise(result)) continue
     awaitResponse(steps, x, end, i, result)
     return
   }

@@ -1,7 +1,7 @@
 // The story: what becomes of a request, from its head to the end of its answer, in this order.
 // Over 300 lines because it is one story: whoever reads how a request can end has to see every end in one place.
 import { Timer, wheel } from '../clock.ts'
-import { GatewayError } from '../errors.ts'
+import { GatewayError, stackOf } from '../errors.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Downstream, Receiver } from '../http/downstream.ts'
 import { addForwarding, countForward, dropClaims } from '../http/forwarded.ts'
@@ -263,7 +263,13 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     const x = given as Passage
     if (x.finished) return
     x.timer?.remove()
-    const fault = replyFault(reply)
+    let fault: string | null
+    try {
+      fault = replyFault(reply)
+    } catch (error) {
+      // A plugin may make the parts of its answer only when they are read.
+      fault = stackOf(error)
+    }
     if (fault !== null) {
       this.pluginFailed(x, by, fault)
       return

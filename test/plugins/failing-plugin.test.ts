@@ -19,6 +19,16 @@ const unwaitable = {
     throw new Error('boom')
   },
 }
+/** As objects are that tell of typos: also whether it is a promise cannot be asked. */
+const strict = new Proxy({}, { get: boom })
+/** A reply that is made when it is read. */
+const unreadable = {
+  status: 200,
+  headers: [],
+  get body(): string {
+    throw new Error('boom')
+  },
+}
 const reject = () => Promise.reject(new Error('boom'))
 
 /** Phases as a plugin may get them wrong, and what the client sees. */
@@ -29,6 +39,13 @@ const CASES: Record<string, { phases: Record<string, unknown>; seen: 'refused' |
   'onRequest rejects': { phases: { onRequest: reject }, seen: 'refused' },
   'onRequest returns what throws when it is awaited': { phases: { onRequest: () => unwaitable }, seen: 'refused' },
   'onResponse returns what throws when it is awaited': { phases: { onResponse: () => unwaitable }, seen: 'refused' },
+  'onRequest returns what throws whatever it is asked': { phases: { onRequest: () => strict }, seen: 'refused' },
+  'onResponse returns what throws whatever it is asked': { phases: { onResponse: () => strict }, seen: 'refused' },
+  'onRequest answers with what throws when it is read': { phases: { onRequest: () => unreadable }, seen: 'refused' },
+  'onRequest answers later with what throws when it is read': {
+    phases: { onRequest: async () => unreadable },
+    seen: 'refused',
+  },
   'onRequest returns nonsense': { phases: { onRequest: () => 'no reply' }, seen: 'refused' },
   'onRequest answers with a broken header': {
     phases: { onRequest: () => ({ status: 200, headers: ['x-a', 'a\r\nb: c'], body: null }) },
