@@ -33,6 +33,8 @@ const NO_TAGS = 'tags are not supported; a text that begins with ! stands in quo
 const QUOTING: readonly (readonly [begin: string, told: string])[] = [
   ['Unresolved tag', NO_TAGS],
   ['Could not resolve tag', NO_TAGS],
+  // `The !this! tag has no suffix`.
+  ['The !', NO_TAGS],
   [
     'Block scalar header',
     'a text that begins with | or > stands in quotes; as a sign of lines to come it stands alone',

@@ -103,6 +103,8 @@ t.test('a password without the quotes that it needs is not shown', async t => {
     '|hunter2',
     '>hunter2',
     '!h!hunter2',
+    '!hunter2!',
+    '!!hunter2!',
     '!<hunter2> x',
     '"hunt\\uhunter2"',
   ]) {
