@@ -361,7 +361,8 @@ export class HeadParser {
           upgradeField = true
           break
         case Field.KeepAlive:
-          if (!request) this.idleSeconds = idleSeconds(value)
+          // Of several fields each may say a part, as of any list (RFC 9110 5.3).
+          if (!request && this.idleSeconds < 0) this.idleSeconds = idleSeconds(value)
           break
         case Field.Te:
           if (TRAILERS.test(value)) this.acceptsTrailers = true

@@ -144,6 +144,7 @@ t.test('pool', async t => {
       ['timeout=1', 800],
       ['timeout=2, max=100', 1700],
       ['max=5, Timeout=1', 800],
+      ['timeout=1\r\nKeep-Alive: max=5', 800],
       ['timeout=0', 200],
     ] as const) {
       const { up, client, gateway } = await chain(t)
