@@ -47,9 +47,10 @@ export class Permit {
   probe = false
   /** Given and not given back. */
   held = false
-  /** Recorded as good; its place in the window. */
+  /** Recorded as good; its places in the window and in the row of the last calls. */
   good = false
   place = 0
+  rowPlace = 0
 }
 
 // Rates are quotients: what was written as 7% must hold for 7 of 100.
@@ -59,12 +60,13 @@ const EPSILON = 1e-9
 export class Breaker {
   readonly #rules: BreakerRules
   readonly #window: CallWindow
+  /** The last calls, as many as must fail in a row, one by one because a good one may still break off; null: none need to. */
+  readonly #row: CountWindow | null
   readonly #random: () => number
   readonly #moved: (move: Move) => void
   #state: BreakerState = 'closed'
   /** Counts the moves. */
   #generation = 0
-  #consecutive = 0
   /** Failed recoveries in a row: `openFor` has doubled so often. */
   #setbacks = 0
   #since = 0
@@ -82,6 +84,7 @@ export class Breaker {
   constructor(rules: BreakerRules, moved: (move: Move) => void, random: () => number = Math.random) {
     this.#rules = rules
     this.#window = rules.window === null ? new CountWindow(rules.calls) : new TimeWindow(rules.window)
+    this.#row = rules.consecutiveFailures > 0 ? new CountWindow(rules.consecutiveFailures) : null
     this.#moved = moved
     this.#random = random
   }
@@ -114,7 +117,8 @@ export class Breaker {
   /** True when a new breaker would behave as this one does. */
   idle(now: number): boolean {
     this.#window.advance(now)
-    return this.#state === 'closed' && this.inFlight === 0 && this.#window.calls === 0 && this.#consecutive === 0
+    const remembers = this.#window.calls > 0 || (this.#row !== null && this.#row.failures > 0)
+    return this.#state === 'closed' && this.inFlight === 0 && !remembers
   }
 
   /** May a call go ahead? Fills in `permit` when it may. */
@@ -166,7 +170,7 @@ export class Breaker {
     }
     permit.good = !failed
     permit.place = this.#window.add(now, failed, slow)
-    this.#consecutive = failed ? this.#consecutive + 1 : 0
+    if (this.#row !== null) permit.rowPlace = this.#row.add(now, failed, false)
     this.#judge(now)
   }
 
@@ -182,6 +186,7 @@ export class Breaker {
     if (!permit.good || permit.generation !== this.#generation) return
     permit.good = false
     this.#window.amend(now, permit.place)
+    this.#row?.amend(now, permit.rowPlace)
     this.#judge(now)
   }
 
@@ -197,7 +202,7 @@ export class Breaker {
   #judge(now: number): void {
     const { minimumCalls, failureRate, slowRate, consecutiveFailures } = this.#rules
     const { calls, failures, slow } = this.#window
-    if (consecutiveFailures > 0 && this.#consecutive >= consecutiveFailures) {
+    if (this.#row !== null && this.#row.failures === consecutiveFailures) {
       this.#open(now, 'consecutive failures', this.#window)
     } else if (calls >= minimumCalls) {
       if (failures / calls >= failureRate - EPSILON) this.#open(now, 'failures', this.#window)
@@ -264,7 +269,7 @@ export class Breaker {
     if (from !== 'ramp-up' || to !== 'closed') {
       this.#generation++
       this.#window.clear()
-      this.#consecutive = 0
+      this.#row?.clear()
       this.#probes = 0
       this.#judged = 0
       this.#probeFailures = 0

@@ -58,7 +58,6 @@ class Model {
   #life = 0
   #calls: Ended[] = []
   #probes: (OnTheWay & { ended: Ended | null })[] = []
-  #row = 0
   #opens = 0
   #until = 0
   #since = 0
@@ -97,7 +96,6 @@ class Model {
     this.#life++
     this.#calls = []
     this.#probes = []
-    this.#row = 0
     this.#waitingSince = -1
   }
 
@@ -136,7 +134,6 @@ class Model {
       return
     }
     this.#calls.push(call.ended)
-    this.#row = failed ? this.#row + 1 : 0
     this.#judge()
   }
 
@@ -162,7 +159,8 @@ class Model {
   #judge(): void {
     const { consecutiveFailures, minimumCalls } = this.#rules
     const calls = this.counted()
-    if (consecutiveFailures > 0 && this.#row >= consecutiveFailures) this.#go('open')
+    const row = this.#calls.length - 1 - this.#calls.findLastIndex(call => !call.failed)
+    if (consecutiveFailures > 0 && row >= consecutiveFailures) this.#go('open')
     else if (calls.length >= minimumCalls && this.#bad(calls)) this.#go('open')
   }
 

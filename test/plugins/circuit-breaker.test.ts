@@ -160,6 +160,18 @@ t.test('failures in a row, and the last so many calls', async t => {
   t.same(b.moves(), [])
   t.same(await b.statuses(2), [500, 503])
 
+  const cut = await Service.start(t)
+  const d = await BreakerGateway.start(t, cut, { ...QUICK, minimumCalls: 1000, consecutiveFailures: 3 })
+  cut.act = ({ peer }) => {
+    peer.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf')
+    peer.socket.end()
+  }
+  for (let i = 0; i < 3; i++) {
+    await d.ask().catch(() => {})
+    await d.g.quiet()
+  }
+  t.same(d.moves(), ['open'], 'good heads whose bodies break off are failures in a row, too')
+
   const other = await Service.start(t)
   const c = await BreakerGateway.start(t, other, { calls: 4, failureRate: '75%', openFor: '5m' })
   for (const status of [500, 500, 200, 200, 500, 200, 500]) {
