@@ -85,7 +85,7 @@ export class TestGateway {
   }
 
   /** Wait until nothing is under way any more. */
-  quiet(ms = 3000): Promise<void> {
+  quiet(ms = 10_000): Promise<void> {
     return eventually(
       () => Object.values(this.gauges()).every(value => value === 0),
       () => `gauges are not at zero: ${JSON.stringify(this.gauges())}`,

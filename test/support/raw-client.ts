@@ -71,7 +71,7 @@ export class RawClient {
       socket.destroy()
     })
     await within(
-      3000,
+      10_000,
       new Promise<void>((resolve, reject) => {
         socket.once('connect', resolve)
         socket.once('error', reject)
@@ -123,7 +123,7 @@ export class RawClient {
   }
 
   /** Wait until what was received fulfils `met`. Rejects when the connection ends before that, or after `ms`. */
-  async until(met: string | ((text: string) => boolean), ms = 5000): Promise<string> {
+  async until(met: string | ((text: string) => boolean), ms = 10_000): Promise<string> {
     const holds = typeof met === 'string' ? (text: string) => text.includes(met) : met
     await this.#wait(
       () => holds(this.text),
@@ -134,7 +134,7 @@ export class RawClient {
   }
 
   /** The next answer, whole. `method` HEAD has no body. Rejects when the connection ends before that. */
-  async response(method = 'GET', ms = 5000): Promise<RawResponse> {
+  async response(method = 'GET', ms = 10_000): Promise<RawResponse> {
     const interim: number[] = []
     for (;;) {
       await this.#wait(

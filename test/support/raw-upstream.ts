@@ -227,7 +227,7 @@ export class RawUpstream {
   }
 
   /** The n-th request's head, once it is here. */
-  async request(index = 0, ms = 5000): Promise<SeenRequest> {
+  async request(index = 0, ms = 10_000): Promise<SeenRequest> {
     await eventually(
       () => this.requests.length > index,
       () => `request ${index} did not reach the upstream, which saw ${JSON.stringify(this.text.slice(0, 400))}`,
