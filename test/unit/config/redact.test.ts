@@ -116,8 +116,9 @@ t.test('a text of a megabyte takes no longer than it is, whatever it holds', asy
   const pieces = ['x', 'a:', '://', '//', '@', ':', '//x:', 'eyJ', 'eyJ-', 'eyJ.', '?', '&a', '?a=', 'sha256:', 'ab+']
   for (const piece of pieces) {
     const text = piece.repeat(2 ** 20 / piece.length)
-    const began = performance.now()
+    const before = process.cpuUsage()
     redact({ body: text })
-    t.ok(performance.now() - began < 1000, `${piece}: ${Math.round(performance.now() - began)} ms`)
+    const { user } = process.cpuUsage(before)
+    t.ok(user < 1_000_000, `${piece}: ${Math.round(user / 1000)} ms`)
   }
 })

@@ -174,9 +174,9 @@ t.test('a circle is noticed', async t => {
 t.test('a Via that is all parentheses takes no time', async t => {
   for (const piece of ['(\\', '\\(', '(', '()', ')(', '(a)']) {
     const via = piece.repeat(32 * 1024)
-    const begun = performance.now()
+    const before = process.cpuUsage()
     t.ok(forward(from('9.9.9.9', ['via', via]), null))
-    t.ok(performance.now() - begun < 1000, piece)
+    t.ok(process.cpuUsage(before).user < 1_000_000, piece)
   }
 })
 

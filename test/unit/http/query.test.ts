@@ -51,10 +51,10 @@ t.test('property: a name is compared as it is decoded', async t => {
 
 t.test('thousands of names that are no UTF-8 take no time', async t => {
   const query = '%ff=&'.repeat(300_000)
-  const begun = performance.now()
+  const before = process.cpuUsage()
   t.equal(queryValue(query, 'a'), undefined)
   t.equal(withoutParameter(query, 'a'), query)
-  t.ok(performance.now() - begun < 1000)
+  t.ok(process.cpuUsage(before).user < 1_000_000)
 })
 
 t.test('removing', async t => {

@@ -133,10 +133,13 @@ t.test('extensions of a whole body are bounded to 16 KiB', async t => {
 t.test('an extension of 16 KiB is read in little time, however it is made', async t => {
   for (const filler of ['a', ' ', ';a', '=', '\\"', ';a="', '\t;', ' =']) {
     const text = `1;a="${filler.repeat(16_000 / filler.length)}\x00\r\n`
-    const before = process.cpuUsage()
-    decode(text)
-    decode(text, [], true)
-    t.ok(process.cpuUsage(before).user < 100_000, JSON.stringify(filler))
+    const times = [1, 2, 3].map(() => {
+      const before = process.cpuUsage()
+      decode(text)
+      decode(text, [], true)
+      return process.cpuUsage(before).user
+    })
+    t.ok(Math.min(...times) < 100_000, `${JSON.stringify(filler)}: ${times} µs`)
   }
 })
 

@@ -255,13 +255,14 @@ t.test('a key costs no more memory than its own, however long it is or what it w
   t.ok(counter.size >= 800 && grown < 10_000_000, `${counter.size} keys of some 160 MB take ${grown} bytes`)
 })
 
-t.test('many more keys than fit, and the longest that one hit takes', async t => {
+t.test('many more keys than fit, and the longest that a hit takes', async t => {
   const { at, counter } = counting({ ...options('sliding-window', { limit: 3, window: 60_000 }), maxKeys: 100_000 })
   let slowest = 0
-  for (let i = 0; i < 400_000; i++) {
-    const began = performance.now()
-    at(i % 240_000, 1, `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
-    slowest = Math.max(slowest, performance.now() - began)
+  for (let i = 0; i < 400_000; ) {
+    // Of the processor: what stands still does nothing. A hundred at a time, for asking takes longer than a hit.
+    const before = process.cpuUsage()
+    for (const end = i + 100; i < end; i++) at(i % 240_000, 1, `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
+    slowest = Math.max(slowest, process.cpuUsage(before).user / 1000)
   }
   t.ok(counter.size <= 100_000)
   t.ok(slowest < 250, `${slowest.toFixed(1)} ms`)
