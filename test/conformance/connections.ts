@@ -254,10 +254,12 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
   })
 
   if (engine.halfClose) {
-    await t.test('also after 1.5 s, probed by an interim answer meanwhile', async t => {
+    await t.test('also late, probed by an interim answer meanwhile', async t => {
       const { up, client } = await chain(t, engine)
-      up.onRequest = request => setTimeout(() => request.reply('200 OK', 'late'), 1500)
+      up.onRequest = () => {}
       client.head('GET / HTTP/1.1', 'Host: h.test').end()
+      await client.until('HTTP/1.1 102 ')
+      up.requests[0]!.reply('200 OK', 'late')
       const answer = await client.response()
       t.equal(answer.text, 'late')
       t.strictSame(answer.interim, [102])
@@ -314,7 +316,7 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
       await gateway.quiet()
       // libuv takes a reset behind what it reads for the end: only a write that fails at once tells.
       slow.send('x')
-      t.equal(await within(1000, slow.closed, () => 'no reset'), 'reset', 'a client that does not read')
+      t.equal(await within(3000, slow.closed, () => 'no reset'), 'reset', 'a client that does not read')
 
       const last = await gateway.connect()
       up.onRequest = request => request.peer.write('HTTP/1.1 200 OK\r\n\r\na')
@@ -352,7 +354,7 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
         const client = await gateway.connect()
         client.head('POST / HTTP/1.1', 'Host: h.test', framing).send(sent)
         const request = await up.request(up.requests.length)
-        await new Promise(resolve => setTimeout(resolve, 10))
+        await pause(10)
         if (how === 'fin') client.end()
         else client.reset()
         if (engine.lastLineEndDue || !sent.endsWith('0\r\n')) {
@@ -383,7 +385,7 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
     // Until nothing moves any more.
     await pause(300)
     client.reset()
-    await gateway.quiet(1500)
+    await gateway.quiet(3000)
     t.equal(gateway.endpoint().pool.open, 0)
   })
 
@@ -447,15 +449,17 @@ export async function connections(t: Test, engine: Traits): Promise<void> {
     }
     client.head('GET / HTTP/1.1', 'Host: h.test', 'Accept: text/event-stream')
     await up.request()
-    let worst = 0
+    const times: number[] = []
     for (let i = 0; i < 20; i++) {
       const event = `id: ${i}\ndata: event ${i}\n\n`
       const from = performance.now()
       send(event)
-      await client.until(event, 1000)
-      worst = Math.max(worst, performance.now() - from)
+      await client.until(event)
+      times.push(performance.now() - from)
     }
-    t.ok(worst < 100, `the slowest took ${Math.round(worst)} ms`)
+    // Half of them: a machine that stands still makes some late, a gateway that waits for more all.
+    const half = times.sort((a, b) => a - b)[10]!
+    t.ok(half < 100, `half of them took ${Math.round(half)} ms and more`)
     up.peers[0]!.write('0\r\n\r\n')
     const answer = await client.response()
     t.equal(answer.text.split('\n\n').length, 21)

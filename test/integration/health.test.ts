@@ -52,7 +52,7 @@ t.test('active: out after the configured failures, back after healing, without a
     () => up.endpoints.every(endpoint => endpoint.health.active === 'healthy'),
     () => 'the first probes did not come',
   )
-  t.same(await answering(gateway), sorted(all))
+  await answer(...all)
   for (const [fall, why] of [
     [() => a.fallIll(503), /status 503/],
     [() => a.fallIll(0), /no answer in time/],
@@ -81,7 +81,8 @@ t.test('active: out after the configured failures, back after healing, without a
 t.test('active: one bad answer is not enough, and neither is one good', async t => {
   const all = await services(t, 2)
   const [a] = all as [HealthService]
-  const active = { ...ACTIVE, unhealthyAfter: 3, healthyAfter: 3 }
+  // Time enough for an answer: a probe that timed out would count, and not be seen.
+  const active = { ...ACTIVE, timeout: '10s', unhealthyAfter: 3, healthyAfter: 3 }
   const gateway = await startGateway(t, upstream(all, { health: { active } }))
   const { health } = gateway.endpoint()
   await eventually(
@@ -104,7 +105,7 @@ t.test('active: one bad answer is not enough, and neither is one good', async t 
 t.test('passive: out after the configured failures, back by itself, and out for longer the next time', async t => {
   const all = await services(t, 2)
   const [a, b] = all as [HealthService, HealthService]
-  const passive = { consecutiveFailures: 3, ejectFor: '1s' }
+  const passive = { consecutiveFailures: 3, ejectFor: '2s' }
   const gateway = await startGateway(t, upstream(all, { health: { passive } }))
   const { health } = gateway.endpoint()
   a.status = 503
@@ -115,7 +116,7 @@ t.test('passive: out after the configured failures, back by itself, and out for 
     t.same(await answering(gateway), [b.port])
     t.match(health.reason, /3 failures in a row/)
     const length = health.ejectedUntil - wheel.time()
-    t.ok(length > (round - 1) * 1000 && length <= round * 1000 + 25, `round ${round}: ${length} ms to go`)
+    t.ok(length > (round - 1) * 2000 && length <= round * 2000 + 25, `round ${round}: ${length} ms to go`)
     await eventually(
       () => health.usable,
       () => 'it does not come back',
@@ -207,7 +208,7 @@ t.test('panic: with too few healthy all are used; at 0% none is', async t => {
 t.test('slow start: one that comes back gets little at first', async t => {
   const all = await services(t, 2)
   const [a, b] = all as [HealthService, HealthService]
-  const gateway = await startGateway(t, upstream(all, { health: { active: ACTIVE }, slowStart: '60s' }))
+  const gateway = await startGateway(t, upstream(all, { health: { active: ACTIVE }, slowStart: '10m' }))
   const up = gateway.upstream()
   await eventually(
     () => up.endpoints.every(endpoint => endpoint.health.active === 'healthy'),

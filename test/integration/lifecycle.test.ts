@@ -37,7 +37,7 @@ t.test('what a client sends between two attempts is the second one’s', async t
     if (up.requests.length > 1) void request.whole.then(body => request.reply('200 OK', body))
     else {
       request.peer.socket.resetAndDestroy()
-      void request.peer.closed.then(() => setTimeout(() => client.send('6\r\nFIRST-\r\n') && sent(), 20))
+      void request.peer.closed.then(() => pause(20)).then(() => client.send('6\r\nFIRST-\r\n') && sent())
     }
   }
   client.head('PUT / HTTP/1.1', 'Host: a', 'Transfer-Encoding: chunked')
@@ -67,7 +67,7 @@ t.test('a body that went out on a stale connection goes to no other endpoint wit
 
 t.test('nor where it waits for a connection to be sent again on', async t => {
   const { up, client, gateway } = await scene(t, [], {
-    up: { connections: { max: 1 }, timeouts: { connect: '100ms' } },
+    up: { connections: { max: 1 }, timeouts: { connect: '1s' } },
     route: { retry: { attempts: 1, backoff: '1ms', budget: '100%' } },
   })
   client.head('GET / HTTP/1.1', 'Host: a')
@@ -163,7 +163,7 @@ t.test('a request that breaks while the response phase is under way does not run
   ])
   up.onRequest = request => {
     request.reply('200 OK', 'ok')
-    setTimeout(() => client.send('zz\r\n'), 30)
+    void pause(20).then(() => client.send('zz\r\n'))
   }
   client.head('POST / HTTP/1.1', 'Host: a', 'Transfer-Encoding: chunked').send('2\r\nab\r\n')
   t.equal((await client.response()).status, 400)
@@ -247,7 +247,7 @@ t.test('a client that leaves behind pipelined requests is noticed', async t => {
     () => 'no POST',
   )
   client.reset()
-  await within(3000, post!.peer.closed, () => 'the upstream connection stands')
+  await within(5000, post!.peer.closed, () => 'the upstream connection stands')
   await gateway.quiet()
 })
 
@@ -276,7 +276,7 @@ t.test('a client that takes nothing, or a plugin, until the time is up: no fault
         onFinish: (_x, error) => void sources.push(error?.source),
       },
     ],
-    { route: { timeout: '300ms' } },
+    { route: { timeout: '1s' } },
   )
   up.onRequest = ({ peer }) => {
     peer.write('HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n')
@@ -306,7 +306,7 @@ t.test('an error and a cut of one attempt are one failure', async t => {
 
 t.test('a client that stops sending, or a pool without room, is no failure of the endpoint', async t => {
   const { up, client, gateway } = await scene(t, [], {
-    up: { timeouts: { idle: '500ms', connect: '100ms' }, connections: { max: 1 } },
+    up: { timeouts: { idle: '2s', connect: '800ms' }, connections: { max: 1 } },
   })
   client.head('POST / HTTP/1.1', 'Host: a', 'Content-Length: 5').send('he')
   const second = await gateway.connect()

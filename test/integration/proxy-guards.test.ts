@@ -40,13 +40,13 @@ t.test('a response phase without end is ended by the timeout of the route', asyn
 t.test('the time for an answer begins when the request is whole', async t => {
   const upstream = await RawUpstream.start(t)
   const gateway = await startGateway(t, {
-    up: { endpoints: [upstream.address], timeouts: { response: '300ms' } },
+    up: { endpoints: [upstream.address], timeouts: { response: '1s' } },
   })
   const client = await gateway.connect()
   client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n')
   for (const byte of 'slow') {
     // Real time is what is tested: the body takes longer than an answer may.
-    await pause(120)
+    await pause(400)
     client.send(byte)
   }
   const answer = await client.response()

@@ -109,7 +109,7 @@ t.test('pool', async t => {
 
   await t.test('a request waits no longer than the connect timeout, and may be given up meanwhile', async t => {
     const { up, gateway } = await chain(t, {
-      up: { connections: { max: 1 }, timeouts: { connect: '150ms' } },
+      up: { connections: { max: 1 }, timeouts: { connect: '1s' } },
       route: { retry: { attempts: 0 } },
     })
     let held: SeenRequest | null = null
@@ -132,7 +132,7 @@ t.test('pool', async t => {
     const from = performance.now()
     t.equal(await ask(second), '504 SLUICE_UPSTREAM_TIMEOUT')
     const took = performance.now() - from
-    t.ok(took > 120 && took < 2_000, `after ${Math.round(took)} ms`)
+    t.ok(took > 900 && took < 5_000, `after ${Math.round(took)} ms`)
     t.equal(gateway.endpoint().pool.waiting, 0)
     held!.reply('200 OK', 'first')
     t.equal((await first.response()).text, 'first')
@@ -140,19 +140,19 @@ t.test('pool', async t => {
   })
 
   await t.test('an unused connection closes before the upstream does that by its Keep-Alive', async t => {
-    for (const [field, before] of [
-      ['timeout=1', 800],
-      ['timeout=2, max=100', 1700],
-      ['max=5, Timeout=1', 800],
-      ['timeout=1\r\nKeep-Alive: max=5', 800],
-      ['timeout=0', 200],
+    for (const [field, least, before] of [
+      ['timeout=1', 250, 950],
+      ['timeout=2, max=100', 700, 1950],
+      ['max=5, Timeout=1', 250, 950],
+      ['timeout=1\r\nKeep-Alive: max=5', 250, 950],
+      ['timeout=0', 0, 950],
     ] as const) {
       const { up, client, gateway } = await chain(t)
       up.onRequest = request => request.reply('200 OK', 'ok', `Keep-Alive: ${field}`)
       const begun = performance.now()
       for (let i = 0; i < 2; i++) t.equal(await ask(client), '200 ok')
       await within(before, up.peers.at(-1)!.closed, () => `${field}: the idle connection stands`)
-      t.ok(performance.now() - begun > before / 2 - 150, `${field}: not at once`)
+      t.ok(performance.now() - begun >= least, `${field}: not at once`)
       await eventually(
         () => gateway.endpoint().pool.open === 0,
         () => 'the pool counts it still',
@@ -166,7 +166,7 @@ t.test('pool', async t => {
       up.onRequest = request => request.reply('200 OK', 'ok', `Keep-Alive: ${field}`)
       t.equal(await ask(client), '200 ok')
       const begun = performance.now()
-      await within(1500, up.peers[0]!.closed, () => `${field}: the idle connection stands`)
+      await within(3000, up.peers[0]!.closed, () => `${field}: the idle connection stands`)
       t.ok(performance.now() - begun > 800, field)
     }
   })
@@ -174,7 +174,7 @@ t.test('pool', async t => {
   await t.test('an unused connection closes after its time', async t => {
     const { up, client, gateway } = await chain(t, { up: { connections: { idle: '100ms' } } })
     t.equal(await ask(client), '200 ok')
-    await within(600, up.peers[0]!.closed, () => 'the idle connection stands')
+    await within(3000, up.peers[0]!.closed, () => 'the idle connection stands')
     await eventually(
       () => gateway.endpoint().pool.open === 0,
       () => 'the pool counts it still',
@@ -548,10 +548,12 @@ t.test('hostile answers', async t => {
       for (const how of ['fin', 'reset'] as const) {
         up.onRequest = request => {
           const { socket } = request.peer
-          socket.write(whole.slice(0, Number(request.target.slice(1))), () =>
+          socket.write(whole.slice(0, Number(request.target.slice(1))), async () => {
             // A reset may overtake what was written before it.
-            setTimeout(() => (how === 'fin' ? socket.end() : socket.resetAndDestroy()), 20),
-          )
+            await pause(20)
+            if (how === 'fin') socket.end()
+            else socket.resetAndDestroy()
+          })
         }
         const wrong: string[] = []
         const play = async (end: number) => {
@@ -607,7 +609,7 @@ t.test('upstreams that cannot be reached', async t => {
       () => 'no attempt was made',
     )
     client.reset()
-    await gateway.quiet(1000)
+    await gateway.quiet(2000)
     t.equal(gateway.endpoint().pool.open, 0)
   })
 
@@ -677,11 +679,11 @@ t.test('time', async t => {
   })
 
   await t.test('the time for the answer begins with the end of the request', async t => {
-    const { up, client } = await chain(t, { up: { timeouts: { response: '300ms' } } })
+    const { up, client } = await chain(t, { up: { timeouts: { response: '700ms' } } })
     client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 20')
     for (let i = 0; i < 10; i++) {
       client.send('xx')
-      await pause(50)
+      await pause(100)
     }
     t.equal((await client.response()).status, 200)
     up.onRequest = () => {}
@@ -692,7 +694,7 @@ t.test('time', async t => {
   })
 
   await t.test('the time of the route is up while the upstream is silent, and amid the body', async t => {
-    const { up, client } = await chain(t, { route: { timeout: '200ms' } })
+    const { up, client } = await chain(t, { route: { timeout: '500ms' } })
     up.onRequest = () => {}
     const from = performance.now()
     t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT')
@@ -750,7 +752,7 @@ t.test('time', async t => {
   })
 
   await t.test('an upload that flows keeps an answer that has begun, and rests, alive', async t => {
-    const { up, client } = await chain(t, { up: { timeouts: { idle: '200ms' } } })
+    const { up, client } = await chain(t, { up: { timeouts: { idle: '1s' } } })
     up.onRequest = request => {
       request.peer.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n')
       void request.whole.then(() => request.peer.write('done'))
@@ -758,7 +760,7 @@ t.test('time', async t => {
     client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 10')
     for (let i = 0; i < 10; i++) {
       client.send('x')
-      await pause(60)
+      await pause(160)
     }
     t.equal((await client.response()).text, 'done')
   })
@@ -806,14 +808,14 @@ t.test('time', async t => {
   })
 
   await t.test('no total time while bytes flow where the route says none', async t => {
-    const { up, client } = await chain(t, { route: { timeout: 'none' }, up: { timeouts: { idle: '200ms' } } })
+    const { up, client } = await chain(t, { route: { timeout: 'none' }, up: { timeouts: { idle: '1s' } } })
     up.onRequest = request => {
       request.peer.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n')
       let left = 10
       const timer = setInterval(() => {
         request.peer.write('x')
         if (--left === 0) clearInterval(timer)
-      }, 60)
+      }, 160)
     }
     t.equal(await ask(client), '200 xxxxxxxxxx')
   })
@@ -830,7 +832,7 @@ t.test('retries', async t => {
         () => {},
       )
     const gateway = await startGateway(t, {
-      up: { endpoints: [first.address, second.address], timeouts: { connect: '300ms' } },
+      up: { endpoints: [first.address, second.address], timeouts: { connect: '2s' } },
       route: { ...route, retry: { backoff: '1ms', maxBackoff: '1ms', budget: '100%', ...(route['retry'] as object) } },
     })
     return { first, second, gateway, client: await gateway.connect() }

@@ -9,7 +9,7 @@ import { BreakerGateway, QUICK, Service } from '../support/breaker.ts'
 import { exchange } from '../support/exchange.ts'
 import type { GatewayConfig } from '../support/gateway.ts'
 import { requestHead } from '../support/request-head.ts'
-import { eventually } from '../support/within.ts'
+import { eventually, pause } from '../support/within.ts'
 
 t.test('an answer: status, headers, body; HEAD gets no body', async t => {
   const up = await Service.start(t)
@@ -59,7 +59,7 @@ t.test('another upstream: body and all, with a breaker of its own', async t => {
 })
 
 t.test('another upstream under scope route: the route’s breaker does not judge it', async t => {
-  const { up, instead, b } = await two(t, { scope: 'route', openFor: '1500ms' })
+  const { up, instead, b } = await two(t, { scope: 'route', openFor: '3s' })
   up.status = 500
   t.same(await b.statuses(4), [500, 500, 200, 200])
   instead.status = 500
@@ -186,7 +186,7 @@ t.test('stale: of two answers at once the one that began last stays, whichever e
       () => `${ends.length} arrived`,
     )
     // The clock of the gateway goes by steps of 20 ms.
-    await new Promise(done => setTimeout(done, 50))
+    await pause(50)
   }
   ends[1]!()
   await answers[1]

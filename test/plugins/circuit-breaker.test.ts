@@ -26,12 +26,12 @@ async function counted(): Promise<Record<string, number>> {
 t.test('opens, refuses fast, heals by time, ramps up and closes; each move is told once', async t => {
   const before = await counted()
   const up = await Service.start(t)
-  const b = await BreakerGateway.start(t, up, { ...QUICK, openFor: '1s', halfOpenCalls: 2, rampUp: '1s' })
+  const b = await BreakerGateway.start(t, up, { ...QUICK, openFor: '2s', halfOpenCalls: 2, rampUp: '1s' })
   up.status = 500
   t.same(await b.statuses(2), [500, 500])
   const refused = await b.ask()
   t.equal(refused.status, 503)
-  t.match(refused.get('retry-after'), /^[12]$/, 'one second, give or take a fifth')
+  t.match(refused.get('retry-after'), /^[23]$/, 'two seconds, give or take a fifth')
   t.equal(refused.get('content-type'), 'application/problem+json')
   t.match(JSON.parse(refused.text), { code: 'SLUICE_BREAKER_OPEN', status: 503 })
   t.equal(up.seen, 2, 'the upstream has its peace')
@@ -185,15 +185,15 @@ t.test('failures in a row, and the last so many calls', async t => {
 
 t.test('slow calls open: by the head of the answer, however long its body takes', async t => {
   const up = await Service.start(t)
-  const b = await BreakerGateway.start(t, up, { ...QUICK, slowCall: { over: '100ms', rate: '60%' } })
+  const b = await BreakerGateway.start(t, up, { ...QUICK, slowCall: { over: '700ms', rate: '60%' } })
   const client = await b.g.connect()
   up.act = request => {
     request.peer.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab')
-    setTimeout(() => request.peer.write('cd'), 200)
+    setTimeout(() => request.peer.write('cd'), 900)
   }
   t.equal((await client.head('GET / HTTP/1.1', 'Host: a').response()).text, 'abcd')
   up.act = request => {
-    setTimeout(() => request.reply('200 OK', 'late'), 200)
+    setTimeout(() => request.reply('200 OK', 'late'), 900)
   }
   await b.ask()
   t.match(b.facts(), { state: 'closed', calls: 2, slowRate: 0.5, failureRate: 0 })
@@ -341,7 +341,7 @@ t.test('scope endpoint: a bad one is passed over, all bad are refused, and each 
   const b = await BreakerGateway.start(
     t,
     good,
-    { ...QUICK, scope: 'endpoint', openFor: '2s' },
+    { ...QUICK, scope: 'endpoint', openFor: '4s' },
     { up: { endpoints: [good.upstream.address, bad.upstream.address] } },
   )
   t.same(await b.statuses(4), [200, 500, 200, 500])

@@ -9,6 +9,7 @@ import type { Downstream, Receiver } from '../../../src/http/downstream.ts'
 import { isBodiless, type RequestHead } from '../../../src/http/head.ts'
 import { type Listener, listenerOptions } from '../../../src/listener/listener.ts'
 import { uwsEngine, uwsFaults } from '../../../src/listener/uws.ts'
+import { pause } from '../../support/within.ts'
 
 const MIB = 1024 * 1024
 
@@ -397,7 +398,7 @@ t.test('an upload that is not wanted yet, or not any more, stays with its sender
 async function settled(number: () => number): Promise<void> {
   for (let last = -1; last !== number(); ) {
     last = number()
-    await new Promise(resolve => setTimeout(resolve, 50))
+    await pause(50)
   }
 }
 
