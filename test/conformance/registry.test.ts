@@ -66,7 +66,7 @@ const registries: readonly StartRegistry[] = [
 ]
 
 for (const start of registries) {
-  t.test(start.name, { timeout: 60_000 }, async t => {
+  t.test(start.name, { timeout: 240_000 }, async t => {
     const registry = await start(t)
     const definition = providers.find(({ kind }) => kind === registry.kind)!
     const options = definition.options.parse(registry.options)

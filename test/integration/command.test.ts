@@ -300,7 +300,7 @@ t.test('demo: each line that it prints does what it says', async t => {
   await eventually(
     async () => (await healed.again()).status === 200,
     () => 'the breaker does not close',
-    8000,
+    20_000,
   )
   t.match((await answer('a canary by header')).first.headers, { 'x-served-by': 'orders-v2' })
   const served = (await answer('a canary by weight')).all.map(one => one.headers['x-served-by'])

@@ -24,7 +24,7 @@ const KINDS: readonly (readonly [StartRegistry, number])[] = [
 ]
 
 for (const [startRegistry, ms] of KINDS) {
-  t.test(startRegistry.name, { timeout: 60_000 }, async t => {
+  t.test(startRegistry.name, { timeout: 240_000 }, async t => {
     const registry = await startRegistry(t)
     const services = await Promise.all([HealthService.start(t), HealthService.start(t), HealthService.start(t)])
     const [a, b, c] = services

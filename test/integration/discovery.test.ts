@@ -8,7 +8,7 @@ import { eventually, pause } from '../support/within.ts'
 import { startZookeeper } from '../support/zookeeper-process.ts'
 
 // Servers are started, killed and frozen.
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 function start(t: Test, registry: Record<string, unknown>, more: Record<string, unknown> = {}): Promise<TestGateway> {
   const text = configText({

@@ -14,7 +14,7 @@ const KERNEL = 24 * MIB
 const BLOCK = Buffer.alloc(64 * 1024, 'x')
 
 // Eight processes are started, one after the other.
-t.setTimeout(90_000)
+t.setTimeout(240_000)
 
 /** Listen on a free port; all sockets are destroyed when the test is over. */
 async function listen(t: Test, onSocket: (socket: Socket) => void): Promise<number> {

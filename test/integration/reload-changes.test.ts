@@ -6,7 +6,7 @@ import { eventually, pause } from '../support/within.ts'
 
 t.test(
   'a thousand changes in ten seconds: few reloads, no descriptor left, the last content wins',
-  { timeout: 90_000 },
+  { timeout: 240_000 },
   async t => {
     const text = (version: number) => `
 listeners: [{ name: web, port: 0 }]

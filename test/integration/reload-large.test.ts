@@ -15,7 +15,7 @@ const RELOADS = 3
 /** Longest that one piece of a reload may hold requests up, in milliseconds of work: a busy machine makes more of them. */
 const BOUND = 150
 
-t.test(`${ROUTES} routes`, { timeout: 120_000 }, async t => {
+t.test(`${ROUTES} routes`, { timeout: 240_000 }, async t => {
   const upstream = createServer((_request, response) => response.end('ok')).listen(0, '127.0.0.1')
   await once(upstream, 'listening')
   t.teardown(() => void upstream.close())

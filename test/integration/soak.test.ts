@@ -2,9 +2,9 @@
 import t from 'tap'
 import { soak } from '../support/soak/soak.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(240_000)
 
-t.test('good and bad clients, killed upstreams and reloads leave nothing behind', { timeout: 170_000 }, async t => {
+t.test('good and bad clients, killed upstreams and reloads leave nothing behind', { timeout: 230_000 }, async t => {
   const report = await soak(t, 30)
   t.comment(JSON.stringify(report, null, 2))
   t.same(report.faults, [])

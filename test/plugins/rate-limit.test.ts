@@ -23,7 +23,7 @@ import { signer, token } from '../support/tokens.ts'
 import { eventually } from '../support/within.ts'
 
 // Processes of their own take their time on a busy machine.
-t.setTimeout(180_000)
+t.setTimeout(240_000)
 
 /** A gateway that answers itself, with these plugins on its one route. */
 function config(plugins: unknown[], more: GatewayConfig = {}): GatewayConfig {

@@ -43,7 +43,7 @@ export class ZookeeperServer extends ServerProcess {
   /** One of the four-letter commands. */
   async say(word: 'srvr' | 'cons' | 'wchs'): Promise<string> {
     const socket = net.connect({ port: this.#port, host: '127.0.0.1' })
-    socket.setTimeout(2_000, () => socket.destroy(new Error('zookeeper says nothing')))
+    socket.setTimeout(10_000, () => socket.destroy(new Error('zookeeper says nothing')))
     socket.end(word)
     return text(socket)
   }

@@ -11,7 +11,7 @@ import { Catalog } from '../../../src/pipeline/catalog.ts'
 import { eventually } from '../../support/within.ts'
 
 // Each of these starts threads that read the whole source, on a machine that does other things too.
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const MINIMAL = 'listeners: [{ name: web, port: 0 }]\nupstreams: { a: { endpoints: ["127.0.0.1:1"] } }\n'
 

@@ -20,7 +20,7 @@ import { ROOT } from '../../support/root.ts'
 import { eventually, pause } from '../../support/within.ts'
 
 // Each fault has a second until it is probed, and there are many.
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 let ids = 0
 
