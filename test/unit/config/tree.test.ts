@@ -203,11 +203,11 @@ t.test('hostile texts end soon and with a fault', async t => {
     quote: `a: "${'x'.repeat(1_000_000)}`,
   }
   for (const [name, text] of Object.entries(hostile)) {
-    const before = performance.now()
+    const before = process.cpuUsage()
     const { faults } = read(text)
-    const spent = performance.now() - before
+    const spent = process.cpuUsage(before).user / 1000
     t.ok(faults.length > 0, `${name}: ${faults[0]?.message}`)
-    // A second is the aim; a machine that runs other tests beside gets ten.
+    // A second of the processor is the aim; a machine that runs other tests beside gets ten.
     t.ok(spent < 10_000, `${name}: ${Math.round(spent)} ms`)
   }
 })
@@ -290,7 +290,7 @@ t.test('the corpus of hostile and invalid YAML', async t => {
     const { id, name, expect, text_b64, text_gz_b64 } = JSON.parse(line) as Record<string, string>
     const bytes = text_b64 ? Buffer.from(text_b64, 'base64') : gunzipSync(Buffer.from(text_gz_b64!, 'base64'))
     if (bytes.toString().startsWith('(not YAML')) continue
-    const before = performance.now()
+    const before = process.cpuUsage()
     let faults: readonly unknown[]
     try {
       faults = readTree(decodeSource(bytes), 'g.yaml', { HOME: '/home' }).faults
@@ -298,7 +298,7 @@ t.test('the corpus of hostile and invalid YAML', async t => {
       if (!(error instanceof SourceError)) throw error
       faults = [error]
     }
-    const spent = performance.now() - before
+    const spent = process.cpuUsage(before).user / 1000
     t.ok(spent < 5_000, `${id} ${name}: ${Math.round(spent)} ms`)
     if (!meaning.has(id!)) t.equal(faults.length > 0, /^error/.test(expect!), `${id} ${name}: ${expect}`)
     run++
