@@ -77,7 +77,9 @@ t.test('a thread that ends, hangs or runs out of memory is a fault', async t => 
     'the check failed: late',
   ])
   t.match(await told('setTimeout(() => { throw "late" })\nawait new Promise(() => {})'), ['the check failed: late'])
-  t.match(await told('const all = []; while (true) all.push(new Array(1e5).fill({}))'), [/the check failed: .*memory/])
+  t.match(await told('const all = []; while (true) all.push(new Array(1e5).fill({}))', 180_000), [
+    /the check failed: .*memory/,
+  ])
   t.match((await loadInWorker(file, { env: {}, bundled: 'file:///gone.mjs' })).faults, [
     { code: 'SLUICE_CONFIG_FILE', message: /the check failed: Cannot find module/ },
   ])
