@@ -48,7 +48,7 @@ const note = (message: string, fields: unknown) => {
 const log: Log = { debug: note, info: note, warn: note, error: note }
 
 async function open(t: Test, url: string, more: Record<string, unknown> = {}, now: (() => number) | null = null) {
-  const store = new RedisStore('shared', storeOptions.parse({ kind: 'redis', url, budget: '1s', ...more }), log, now)
+  const store = new RedisStore('shared', storeOptions.parse({ kind: 'redis', url, budget: '10s', ...more }), log, now)
   t.teardown(() => store.close())
   await store.ready
   return store
