@@ -84,8 +84,18 @@ export class Wheel {
   start(): void {
     this.now = this.#time()
     this.#visited = Math.floor(this.now / TICK)
-    this.running = setInterval(() => this.turn(), TICK)
+    this.running = setInterval(() => this.#tick(), TICK)
     this.running.unref()
+  }
+
+  #tick(): void {
+    const now = this.#time()
+    if (now - this.now <= 2 * TICK) this.turn()
+    else {
+      // The loop stood still, and timers come before sockets in it: what has arrived meanwhile may be what is waited for.
+      this.now = now
+      setImmediate(() => this.turn())
+    }
   }
 
   link(timer: Timer): void {
@@ -111,7 +121,7 @@ export class Wheel {
     this.#linked--
   }
 
-  /** Fire what is due. Called by the wheel's own interval. */
+  /** Fire what is due. Called by the wheel itself. */
   turn(): void {
     this.now = this.#time()
     const until = Math.floor(this.now / TICK)
