@@ -162,15 +162,26 @@ t.test('an active success ends an ejection', async t => {
   const gateway = await startGateway(
     t,
     upstream(all, {
-      health: { active: { ...ACTIVE, interval: '300ms' }, passive: { consecutiveFailures: 1, ejectFor: '60s' } },
+      // Probes that fail must not put it out by themselves.
+      health: { active: { ...ACTIVE, unhealthyAfter: 100 }, passive: { consecutiveFailures: 1, ejectFor: '10m' } },
     }),
   )
   const { health } = gateway.endpoint()
+  await eventually(
+    () => health.active === 'healthy',
+    () => 'the first probe did not come',
+  )
   a.status = 500
+  a.healthz = 503
+  await eventually(
+    () => /503/.test(health.probeFault),
+    () => 'no probe failed',
+  )
   await ask(gateway)
   await ask(gateway)
   t.notOk(health.usable)
   a.status = 200
+  a.healthz = 200
   await eventually(
     () => health.usable,
     () => 'it stays out',

@@ -590,14 +590,21 @@ t.test('upstreams that cannot be reached', async t => {
       route: { retry: { attempts: 0 } },
     })
     const times: number[] = []
+    const late: number[] = []
     for (let i = 0; i < 3; i++) {
       const from = performance.now()
-      t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT')
-      times.push(performance.now() - from)
+      const answered = ask(client).then(answer => {
+        times.push(performance.now() - from)
+        t.equal(answer, '504 SLUICE_UPSTREAM_TIMEOUT')
+      })
+      // A machine that is slow makes this late, too.
+      await pause(500)
+      const paused = performance.now() - from
+      await answered
+      late.push(times[i]! - Math.max(500, paused))
     }
-    // The best of three: a machine that stands still for a moment makes one late, a timer that is late all.
-    const least = Math.min(...times)
-    t.ok(least >= 470 && least <= 550, `after ${times.map(Math.round).join(', ')} ms`)
+    t.ok(Math.min(...times) >= 470, `after ${times.map(Math.round).join(', ')} ms`)
+    t.ok(Math.min(...late) <= 50, `late by ${late.map(Math.round).join(', ')} ms`)
   })
 
   await t.test('the client that waits for a black hole goes: nothing is left', async t => {
