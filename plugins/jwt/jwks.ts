@@ -122,11 +122,12 @@ export class JwksSource {
   async #ask(): Promise<{ set: KeySet; leftOut: readonly string[]; keepFor: number }> {
     const abort = new AbortController()
     this.#abort = abort
-    // Of real time, and of the whole: an answer that drips is as good as none.
-    const timer = setTimeout(() => abort.abort(new Error(`no whole answer within ${this.#timeout} ms`)), this.#timeout)
+    // Only those who have keys to fetch pay for the client, and its loading is no time of the server's.
+    const { Agent, request } = await import('undici')
+    const late = () => abort.abort(new Error(`no whole answer within ${this.#timeout} ms`))
+    // Of real time, and of the whole: an answer that drips is as good as none. What has arrived is read before.
+    const timer = setTimeout(() => setImmediate(late), this.#timeout)
     try {
-      // Only those who have keys to fetch pay for the client.
-      const { Agent, request } = await import('undici')
       this.#agent ??= new Agent({
         allowH2: false,
         connections: 1,
