@@ -105,6 +105,10 @@ t.test('SIGHUP, and /readyz tells of the last one', async t => {
   const ready = await g.page('/readyz')
   t.equal(ready.status, 200, 'the old configuration serves: no reason to take the gateway out')
   t.match(ready.body, { ready: true, lastReload: { ok: false, faults: state.faults } })
+  await eventually(
+    () => g.process.log.at(-1)?.level === 50,
+    () => g.process.err,
+  )
   t.match(g.process.log.at(-1), { level: 50, faults: state.faults, count: 2 })
   t.equal((await ask(t, g.port)).text, 'one')
   g.process.kill('SIGHUP')
