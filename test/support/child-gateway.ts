@@ -1,9 +1,10 @@
 // The sluice command as a process of its own: its printed lines, its log, its pages, signals and exit.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { replaceFile } from './replace-file.ts'
 import { ROOT } from './root.ts'
 import { eventually, within } from './within.ts'
 
@@ -148,9 +149,7 @@ export class ChildGateway {
   /** Write `config` and wait until the gateway has taken it (or refused it, where it is faulty). */
   async reload(config: string): Promise<ReloadState> {
     const before = (await this.lastReload())?.at
-    // Whole at once: half of a file is a reload too.
-    writeFileSync(`${this.file}.next`, config)
-    renameSync(`${this.file}.next`, this.file)
+    replaceFile(this.file, config)
     let last: ReloadState | null = null
     for (let i = 0; i < 3000; i++) {
       last = await this.lastReload()

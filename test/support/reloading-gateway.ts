@@ -1,11 +1,12 @@
 // A gateway in this process whose file a test rewrites, with the counting plugins, watched or told to reload.
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { Gateway, type ReloadState } from '../../src/gateway.ts'
 import * as pluginApi from '../../src/plugin-api.ts'
 import plugins, { PLUGINS_URL } from './counting-plugins.ts'
+import { replaceFile } from './replace-file.ts'
 import { eventually } from './within.ts'
 
 /** See the head of this file. Stopped when the test is over. */
@@ -30,8 +31,7 @@ export class ReloadingGateway {
 
   /** As editors and deployments do: a new file takes the name of the old one. */
   rename(config: string): void {
-    writeFileSync(`${this.file}.next`, config)
-    renameSync(`${this.file}.next`, this.file)
+    replaceFile(this.file, config)
   }
 
   /** Write and reload; true when it was taken. */

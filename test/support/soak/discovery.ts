@@ -1,11 +1,12 @@
 // The soak of discovery: a thousand services of ten instances, a hundred changes a second, and what traffic notices of it.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Test } from 'tap'
 import { startChild } from '../child-gateway.ts'
+import { replaceFile } from '../replace-file.ts'
 import { ROOT } from '../root.ts'
 import { temporaryFolder } from '../server-process.ts'
 import { eventually, pause } from '../within.ts'
@@ -58,9 +59,7 @@ export async function soakDiscovery(
       const n = (service * 40 + ((first + i) % 20)) % 60_000
       return `127.${1 + Math.floor(n / 250)}.${n % 250}.1:${port}`
     })
-    const file = join(folder, String(service), 'list.json')
-    writeFileSync(`${file}.tmp`, JSON.stringify(list))
-    renameSync(`${file}.tmp`, file)
+    replaceFile(join(folder, String(service), 'list.json'), JSON.stringify(list))
   }
   for (let i = 0; i < SERVICES; i++) {
     mkdirSync(join(folder, String(i)))
