@@ -319,7 +319,8 @@ t.test('on one server', async t => {
     const byWindow = new Map<number, number>()
     let hits = 0
     const end = performance.now() + 1600
-    while (performance.now() < end) {
+    // Enough to pass the limit in some window, however slow the machine is.
+    while (performance.now() < end || hits <= 600) {
       for (const counter of counters) {
         hits++
         const tally = await counter.hit('k', 1)
@@ -331,7 +332,6 @@ t.test('on one server', async t => {
     }
     // A lease is 10 units, and there are three gateways.
     for (const count of byWindow.values()) t.ok(count <= 230, `${count} in one window`)
-    t.ok(hits > 300)
     const one = stores[0]!.counter(options('sliding-window', 0.05, { limit: 1000, window: 3_600_000 }))
     const asked = await redis.info('total_commands_processed')
     let atOnce = 0
