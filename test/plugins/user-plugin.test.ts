@@ -107,7 +107,7 @@ t.test('a module is read anew on a reload; a broken one is a fault, and the old 
 
 t.test('what create must not return is told with its place', async t => {
   const gateway = await startChild(t, config(''))
-  for (const [returned, told] of [
+  const cases = [
     ['null', 'null'],
     ['undefined', 'undefined'],
     ['() => {}', 'function'],
@@ -117,34 +117,46 @@ t.test('what create must not return is told with its place', async t => {
     ['{ onAttempt: 5 }', 'a number as onAttempt; a function is due'],
     ['{ onrequest() {} }', '"onrequest", which is no phase; did you mean "onRequest"\\?'],
     ['new (class { onRequests() {} })()', '"onRequests", which is no phase; did you mean "onRequest"\\?'],
-  ]) {
+  ]
+  const names = cases.map(([returned], i) => {
     const module = `export default { options: { safeParse: data => ({ success: true, data }), parse: data => data }, create: () => (${returned}) }`
-    writeFileSync(join(gateway.file, '..', 'odd.mjs'), module)
-    const { faults } = await gateway.reload(`${config('request-id, ./odd.mjs')}# ${told}\n`)
-    t.match(faults, [
-      new RegExp(
-        `gateway\\.yaml:4:\\d+ routes\\[0\\]\\.plugins\\[1\\].*: odd cannot be made: its create returned ${told}`,
-      ),
-    ])
-  }
+    writeFileSync(join(gateway.file, '..', `odd${i}.mjs`), module)
+    return `./odd${i}.mjs`
+  })
+  const { faults } = await gateway.reload(config(['request-id', ...names].join(', ')))
+  t.match(
+    faults,
+    cases.map(
+      ([, told], i) =>
+        new RegExp(
+          `gateway\\.yaml:4:\\d+ routes\\[0\\]\\.plugins\\[${i + 1}\\].*: odd${i} cannot be made: its create returned ${told}`,
+        ),
+    ),
+  )
 })
 
 t.test('what create throws is told on one line, whatever it is', async t => {
   const gateway = await startChild(t, config(''))
-  for (const [thrown, told] of [
+  const cases = [
     ['null', 'null'],
     ['undefined', 'undefined'],
     ["'no luck'", 'no luck'],
     ["new Error('no luck\\nat all')", 'no luck'],
-  ]) {
+  ]
+  const names = cases.map(([thrown], i) => {
     const module = `import { definePlugin, z } from 'sluice'
-export default definePlugin({ name: 'odd', description: 'O.', options: z.strictObject({}), create() { throw ${thrown} } })`
-    writeFileSync(join(gateway.file, '..', 'odd.mjs'), module)
-    const { faults } = await gateway.reload(`${config('./odd.mjs')}# ${thrown}\n`)
-    t.match(faults, [
-      new RegExp(`gateway\\.yaml:4:\\d+ routes\\[0\\].*: odd cannot be made: ${told} \\(SLUICE_[A-Z_]+\\)$`),
-    ])
-  }
+export default definePlugin({ name: 'odd${i}', description: 'O.', options: z.strictObject({}), create() { throw ${thrown} } })`
+    writeFileSync(join(gateway.file, '..', `odd${i}.mjs`), module)
+    return `./odd${i}.mjs`
+  })
+  const { faults } = await gateway.reload(config(names.join(', ')))
+  t.match(
+    faults,
+    cases.map(
+      ([, told], i) =>
+        new RegExp(`gateway\\.yaml:4:\\d+ routes\\[0\\].*: odd${i} cannot be made: ${told} \\(SLUICE_[A-Z_]+\\)$`),
+    ),
+  )
 })
 
 t.test('a check that answers in a promise is a fault: what it says would come too late', async t => {
