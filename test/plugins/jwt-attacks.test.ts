@@ -314,10 +314,9 @@ t.test('attacks', async t => {
       JSON: JSON.stringify({ protected: head, payload: body, signature: sig }).replaceAll(' ', ''),
     }
     for (const [what, text] of Object.entries(spellings)) await fails(text, what)
-    await fails(
-      `${head}.${body}.${segment(Buffer.concat([Buffer.from(sig, 'base64url').subarray(0, 63), Buffer.from([0])]))}`,
-      'another last byte',
-    )
+    const bytes = Buffer.from(sig, 'base64url')
+    bytes[bytes.length - 1]! ^= 1
+    await fails(`${head}.${body}.${segment(bytes)}`, 'another last byte')
     t.equal(decodeSegment('QQ')!.toString(), 'A')
     for (const text of ['QR', 'QQ=', 'Q', 'Q\n', 'Q Q']) t.equal(decodeSegment(text), null, JSON.stringify(text))
   })
