@@ -1,5 +1,5 @@
 // Asking a registry over HTTP: one request with a bound on its time and on the size of its answer, or a stream of lines.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { SecureContext } from 'node:tls'
 import type { Agent, Dispatcher } from 'undici'
 import { FORBIDDEN_KEYS, isRecord } from '../value-at.ts'
@@ -257,7 +257,7 @@ function credentials(url: URL): string | null {
 
 /** What an answer is known by: no two that differ have the same. */
 export function digestOf(content: string | Uint8Array): string {
-  return createHash('sha256').update(content).digest('base64')
+  return hash('sha256', content, 'base64')
 }
 
 /** Parse JSON from a registry. Throws AnswerError. */

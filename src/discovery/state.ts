@@ -1,5 +1,5 @@
 // The last good answer on disk, so that a cold start without the registry begins from it.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
@@ -35,7 +35,7 @@ export class StateFile {
     this.#registry = registry
     this.#service = service
     // Names of services are the registry's business and may hold anything.
-    const id = createHash('sha256').update(`${registry}\0${service}`).digest('hex').slice(0, 24)
+    const id = hash('sha256', `${registry}\0${service}`).slice(0, 24)
     this.path = join(stateDir, 'discovery', `${id}.json`)
   }
 

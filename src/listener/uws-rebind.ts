@@ -1,5 +1,5 @@
 // Rebinds the prebuilt uWebSockets.js of Linux x64 so that it loads on glibc 2.36 and 2.37, for files known by their SHA-256 only.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 /**
  * SHA-256 of every file that may be rebound, with its Node ABI: those of @btc-vision/uwebsockets.js 20.57.0. A file
@@ -36,7 +36,7 @@ const SYM_SIZE = 24
  * 2.38. Throws an Error when the file is not on the list or not built as expected; the argument is never changed.
  */
 export function rebind(image: Buffer): Buffer {
-  const digest = createHash('sha256').update(image).digest('hex')
+  const digest = hash('sha256', image)
   if (!REBINDABLE.has(digest)) throw new Error(`its SHA-256 ${digest} is not on the list of files that may be rebound`)
   const elf = new Elf(Buffer.from(image))
   const { newer, older } = elf.versions()

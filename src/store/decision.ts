@@ -1,5 +1,5 @@
 // How counters speak with a shared store: the question and the answer of one decision, and who takes it.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { MemoryCounter } from './memory.ts'
 import { type CounterOptions, countedBy, Tally } from './store.ts'
 
@@ -35,7 +35,7 @@ export class Question {
 
   constructor(options: CounterOptions) {
     const { algorithm, limits } = options
-    this.id = createHash('sha1').update(countedBy(options)).digest('hex').slice(0, 12)
+    this.id = hash('sha1', countedBy(options)).slice(0, 12)
     this.algorithm = algorithm
     this.count = limits.length
     const numbers = limits.flatMap(({ limit, window, burst }) => [limit, window, burst])

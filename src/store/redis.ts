@@ -1,6 +1,6 @@
 // Counters in Redis, exact over any number of gateways: decisions by script, a bounded wait, and what is done without an answer.
 // Over 300 lines because no other file names ioredis: what is set, and worked around, stands beside its use.
-import { createHash, randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import type { Cluster, Redis } from 'ioredis'
 import type { Log } from '../log.ts'
 import { countStoreSwitch, type ShownStore, showStore } from '../metrics.ts'
@@ -149,7 +149,7 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions, ShownS
 
   /** The tag of a client's key: the client chooses neither the slot nor the length. `id` begins it. */
   tagOf(id: string, key: string): string {
-    return PLAIN_KEY.test(key) ? `${id}:${key}` : `${id}:#${createHash('sha1').update(key).digest('hex')}`
+    return PLAIN_KEY.test(key) ? `${id}:${key}` : `${id}:#${hash('sha1', key)}`
   }
 
   decide(question: Question, tag: string, need: number, want: number, settle: Settle): void {

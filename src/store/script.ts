@@ -1,5 +1,5 @@
 // What runs inside Redis: two constant scripts, for decisions on requests and for the roll of gateways that are alive.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 /** A script and the name that Redis knows it by. */
 export interface Script {
@@ -8,7 +8,7 @@ export interface Script {
 }
 
 function script(text: string): Script {
-  return { text, sha: createHash('sha1').update(text).digest('hex') }
+  return { text, sha: hash('sha1', text) }
 }
 
 /**
