@@ -5,7 +5,7 @@ import { resolve } from 'node:path'
 import { AdminServer } from './admin/admin.ts'
 import type { Config } from './config/document.ts'
 import { type Fault, formatFault, type Path } from './config/fault.ts'
-import { faultIn, loadFile, remedyIn } from './config/load.ts'
+import { faultsIn, loadFile, remedyIn } from './config/load.ts'
 import { FileChecker } from './config/off-thread.ts'
 import { type Watching, watchFile } from './config/watch.ts'
 import { abortable } from './discovery/abortable.ts'
@@ -267,7 +267,9 @@ export class Gateway {
       await this.#takeBack(handover)
       const { message } = error as Error
       if (!(error instanceof ListenError)) return this.#rejected([`${file}: ${message}`])
-      return this.#rejected([formatFault(await faultIn(file, [...at, error.option], message, env))])
+      const problem = { path: [...at, error.option], message, code: 'SLUICE_CONFIG_INVALID' } as const
+      const faults = await faultsIn(file, [problem], env)
+      return this.#rejected(faults.map(formatFault))
     }
     this.#snapshot = compiled.snapshot
     this.#shown = loaded.shown
@@ -305,7 +307,7 @@ export class Gateway {
       return await compile(config, previous, { catalog, log: this.#log, file, stop: this.#halt.signal })
     } catch (error) {
       if (!(error instanceof CompileError)) throw error
-      throw new ConfigError([await faultIn(file, error.path, error.message, env)])
+      throw new ConfigError(await faultsIn(file, error.problems, env))
     }
   }
 

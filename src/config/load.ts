@@ -69,16 +69,12 @@ export async function loadText(source: string | Uint8Array, file: string, contex
 }
 
 /**
- * A fault at `path` of the file as it is now, for what is found only after the load (such as by a plugin's `create`).
- * At the file's first line when it can no longer be read. Never rejects.
+ * Faults of the file as it is now, for what is found only after the load (such as by a plugin's `create`). At the file's
+ * first line when it can no longer be read. Never rejects.
  */
-export async function faultIn(file: string, path: Path, message: string, env: LoadContext['env']): Promise<Fault> {
-  try {
-    const tree = await treeOf(file, env)
-    return tree.fault(path, concealer(tree.value, tree.substituted)(message, path), 'SLUICE_CONFIG_INVALID')
-  } catch {
-    return readTree('', file, {}).fault(path, message, 'SLUICE_CONFIG_INVALID')
-  }
+export async function faultsIn(file: string, problems: readonly Problem[], env: LoadContext['env']): Promise<Fault[]> {
+  const tree = await treeOf(file, env).catch(() => readTree('', file, {}))
+  return bounded(problemFaults(problems.slice(0, MAX_FAULTS), tree), file, problems.length)
 }
 
 /**

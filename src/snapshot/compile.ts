@@ -3,6 +3,8 @@
 import { dirname, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { Config } from '../config/document.ts'
+import type { Problem } from '../config/explain.ts'
+import type { Path } from '../config/fault.ts'
 import { abortable } from '../discovery/abortable.ts'
 import { Registry } from '../discovery/discovery.ts'
 import { certificatePlaces } from '../discovery/options.ts'
@@ -54,14 +56,14 @@ export interface CompileContext {
   readonly stop: AbortSignal
 }
 
-/** A fault that only compiling could find: the path inside the configuration and what is wrong there. */
+/** Faults that only compiling could find. */
 export class CompileError extends Error {
-  readonly path: readonly (string | number)[]
+  readonly problems: readonly Problem[]
 
-  constructor(path: readonly (string | number)[], message: string) {
-    super(message)
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(({ message }) => message).join('\n'))
     this.name = 'CompileError'
-    this.path = path
+    this.problems = problems
   }
 }
 
@@ -76,7 +78,7 @@ export interface Compiled {
 
 /**
  * Compile `config`, taking over from `previous` what did not change. In slices, so that requests in flight never wait
- * for more than a few milliseconds. Rejects with CompileError, having closed what it made.
+ * for more than a few milliseconds. Rejects with CompileError for all faults at once, having closed what it made.
  */
 export async function compile(config: Config, previous: Snapshot | null, context: CompileContext): Promise<Compiled> {
   const compiler = new Compiler(config, previous, context)
@@ -107,7 +109,8 @@ class Compiler {
   readonly #shared: SharedStates
   /** What instances at these places have of it, by route: a second one there must not get the same. */
   readonly #held = new Map<string | null, Set<SharedState>>()
-  #upstreamNames: ReadonlySet<string> = new Set()
+  readonly #upstreamNames: ReadonlySet<string>
+  readonly #problems: Problem[] = []
   #sliceEnd = 0
 
   constructor(config: Config, previous: Snapshot | null, context: CompileContext) {
@@ -116,13 +119,13 @@ class Compiler {
     this.#context = context
     this.#baseDir = dirname(resolve(context.file))
     this.#shared = previous?.shared ?? new SharedStates()
+    this.#upstreamNames = new Set(Object.keys(config.upstreams))
   }
 
   async run(): Promise<Compiled> {
     const config = this.#config
     await this.#openRegistries()
     await this.#compileUpstreams()
-    this.#upstreamNames = new Set(this.#upstreams.keys())
     await this.#openStores()
     // Carried instances keep their slots, so they are settled before new ones get theirs.
     await this.#carrySites()
@@ -136,13 +139,16 @@ class Compiler {
         ['routes', index, 'plugins'],
         this.#takenSlots(options.name),
       )
-      const upstream = options.upstream === undefined ? null : this.#upstreams.get(options.upstream)!
       const plan = this.#plan([...everywhere, ...own], ['routes', index, 'plugins'])
+      await this.#breathe()
+      // Nothing will come of it: what remains is to find the other faults.
+      if (plan === null || this.#problems.length > 0) continue
+      const upstream = options.upstream === undefined ? null : this.#upstreams.get(options.upstream)!
       const route = new Route(options, plan, upstream, this.#previous?.tallies.get(options.name))
       tallies.set(route.name, route.tally)
       builder.add(options.match, route, index, plan.preflight)
-      await this.#breathe()
     }
+    if (this.#problems.length > 0) throw new CompileError(this.#problems)
     const trusted = config.trustedProxies.length === 0 ? null : new CidrSet(config.trustedProxies)
     const snapshot = new Snapshot(
       config,
@@ -157,6 +163,12 @@ class Compiler {
       tallies,
     )
     return { snapshot, commit: () => this.#commit(snapshot), discard: () => this.discard() }
+  }
+
+  /** One of the faults that are told in the end; null for what does not come of it. */
+  #fault(path: Path, message: string): null {
+    this.#problems.push({ path, message, code: 'SLUICE_CONFIG_INVALID' })
+    return null
   }
 
   /** Give the event loop its turn when a slice is used up. */
@@ -183,7 +195,7 @@ class Compiler {
         this.#freshRegistries.push(registry)
       } catch (error) {
         const at = error instanceof CertificateError ? certificatePlaces(options)[error.option]! : []
-        throw new CompileError(['discovery', name, ...at], `the registry cannot be used: ${(error as Error).message}`)
+        this.#fault(['discovery', name, ...at], `the registry cannot be used: ${(error as Error).message}`)
       }
     }
   }
@@ -193,11 +205,14 @@ class Compiler {
     const pathOf = (path: string) => resolve(this.#baseDir, path)
     for (const [name, options] of Object.entries(this.#config.upstreams)) {
       const { discover, balance, hashOn } = options
+      // One whose registry cannot be used is told there.
+      if (discover !== undefined && !this.#registries.has(discover.from)) continue
       const before = this.#previous?.upstreams.get(name)
       const poller = discover === undefined ? null : this.#watch(discover)
       if (balance === 'ring-hash' || (hashOn !== undefined && isUserBalancer(balance)))
         this.#hashKeys.set(name, compileKey(hashOn ?? 'client.ip'))
       const makeBalancer = await this.#balancer(name, balance)
+      if (makeBalancer === null) continue
       try {
         const same = before !== undefined && before.poller === poller && sameUpstream(before, options)
         if (same && !isUserBalancer(balance) && before.certificatesCurrent(pathOf)) {
@@ -215,7 +230,7 @@ class Compiler {
         }
       } catch (error) {
         const option = error instanceof CertificateError ? [error.option] : []
-        throw new CompileError(
+        this.#fault(
           ['upstreams', name, 'tls', ...option],
           `a certificate file cannot be used: ${(error as Error).message}`,
         )
@@ -228,6 +243,7 @@ class Compiler {
 
   /** Wait for what never fails, and serves none but the first requests: a gateway that stops will see none. */
   async #prepared(waits: readonly (Promise<void> | undefined)[]): Promise<void> {
+    if (this.#problems.length > 0) return
     await abortable(Promise.all(waits), this.#context.stop).catch(() => {})
   }
 
@@ -238,7 +254,7 @@ class Compiler {
     return registry.watch(service, before === registry ? null : (before?.inUse(service) ?? null))
   }
 
-  async #balancer(upstream: string, name: string): Promise<MakeBalancer> {
+  async #balancer(upstream: string, name: string): Promise<MakeBalancer | null> {
     if (!isUserBalancer(name)) return BALANCERS[name as keyof typeof BALANCERS]
     try {
       const definition = await this.#context.catalog.loadBalancer(name, this.#baseDir)
@@ -250,7 +266,7 @@ class Compiler {
           log.error('a balancer failed', { upstream, balancer: name, error: messageOf(error), ...left })
       })
     } catch (error) {
-      throw new CompileError(['upstreams', upstream, 'balance'], (error as Error).message)
+      return this.#fault(['upstreams', upstream, 'balance'], (error as Error).message)
     }
   }
 
@@ -307,7 +323,7 @@ class Compiler {
   async #members(
     route: string | null,
     entries: readonly PluginEntry[],
-    path: readonly (string | number)[],
+    path: Path,
     taken: Set<number>,
   ): Promise<PlanMember[]> {
     const members: PlanMember[] = []
@@ -316,7 +332,9 @@ class Compiler {
       if (site === undefined) {
         const at = [...path, index]
         const definition = await this.#definition(entry.name, at)
-        site = this.#create(key, route, definition, entry, at, taken)
+        const made = definition === null ? null : this.#create(key, route, definition, entry, at, taken)
+        if (made === null) continue
+        site = made
         this.#keep(site)
         this.#freshSites.push(site)
       }
@@ -329,14 +347,14 @@ class Compiler {
     return members
   }
 
-  async #definition(name: string, path: readonly (string | number)[]): Promise<PluginDefinition> {
+  async #definition(name: string, path: Path): Promise<PluginDefinition | null> {
     try {
       const definition = await this.#context.catalog.find(name, this.#baseDir)
       if (definition !== undefined) return definition
     } catch (error) {
-      throw new CompileError(path, (error as Error).message)
+      return this.#fault(path, (error as Error).message)
     }
-    throw new CompileError(path, `there is no plugin named ${name}`)
+    return this.#fault(path, `there is no plugin named ${name}`)
   }
 
   #create(
@@ -344,9 +362,9 @@ class Compiler {
     route: string | null,
     definition: PluginDefinition,
     entry: PluginEntry,
-    path: readonly (string | number)[],
+    path: Path,
     taken: Set<number>,
-  ): PluginSite {
+  ): PluginSite | null {
     let slot: Slot<unknown> | null = null
     const stores: CounterStore[] = []
     let shared: SharedState | null = null
@@ -401,15 +419,15 @@ class Compiler {
       // TypeScript does not see that the closure above sets it.
       ;(shared as SharedState | null)?.release()
       const inner = error instanceof PluginOptionsError ? error.path : []
-      throw new CompileError([...path, entry.name, ...inner], `${name} cannot be made: ${firstLine(error)}`)
+      return this.#fault([...path, entry.name, ...inner], `${name} cannot be made: ${firstLine(error)}`)
     }
   }
 
-  #plan(members: readonly PlanMember[], path: readonly (string | number)[]): Plan {
+  #plan(members: readonly PlanMember[], path: Path): Plan | null {
     try {
       return new Plan(members)
     } catch (error) {
-      throw new CompileError(path, (error as Error).message)
+      return this.#fault(path, (error as Error).message)
     }
   }
 

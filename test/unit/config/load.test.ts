@@ -8,7 +8,7 @@ import t from 'tap'
 import { z } from 'zod'
 import bundled from '../../../plugins/bundled.ts'
 import { formatFault } from '../../../src/config/fault.ts'
-import { deepFreeze, faultIn, loadFile, loadText, remedyIn } from '../../../src/config/load.ts'
+import { deepFreeze, faultsIn, loadFile, loadText, remedyIn } from '../../../src/config/load.ts'
 import { providers } from '../../../src/discovery/providers.ts'
 import { Catalog } from '../../../src/pipeline/catalog.ts'
 import { definePlugin, type PluginDefinition, PluginOptionsError } from '../../../src/pipeline/plugin.ts'
@@ -935,16 +935,23 @@ t.test('what is no readable file is a fault and no wait', async t => {
   t.same(await told('/dev/zero'), ['/dev/zero:1:1 is not a regular file (SLUICE_CONFIG_FILE)'])
 })
 
-t.test('a fault found later gets its line from the file, and tells no secret', async t => {
+t.test('faults found later get their lines from the file, in its order, and tell no secret', async t => {
+  const found = (path: (string | number)[], message: string) =>
+    ({ path, message, code: 'SLUICE_CONFIG_INVALID' }) as const
   const dir = t.testdir({ 'g.yaml': `${HEAD}plugins:\n  - limit:\n      limit: 1\n` })
-  const fault = await faultIn(join(dir, 'g.yaml'), ['plugins', 0, 'limit', 'limit'], 'no', {})
-  t.match(fault, { line: 5, column: 14, path: 'plugins[0].limit.limit' })
-  t.match(await faultIn(join(dir, 'gone'), ['plugins', 0], 'no', {}), { line: 1, column: 1 })
+  const [first, second] = await faultsIn(
+    join(dir, 'g.yaml'),
+    [found(['plugins', 0, 'limit', 'limit'], 'no'), found(['plugins'], 'nor that')],
+    {},
+  )
+  t.match(first, { line: 4, column: 3, path: 'plugins' })
+  t.match(second, { line: 5, column: 14, path: 'plugins[0].limit.limit' })
+  t.match(await faultsIn(join(dir, 'gone'), [found(['plugins', 0], 'no')], {}), [{ line: 1, column: 1 }])
   const secret = t.testdir({ 'g.yaml': `${HEAD}plugins: [{ limit: { to: "\${A_TOKEN}" } }]\n` })
-  const told = await faultIn(join(secret, 'g.yaml'), ['plugins', 0, 'limit'], 'not "hunter2"', {
+  const [told] = await faultsIn(join(secret, 'g.yaml'), [found(['plugins', 0, 'limit'], 'not "hunter2"')], {
     A_TOKEN: 'hunter2',
   })
-  t.equal(told.message, 'not [redacted]')
+  t.equal(told!.message, 'not [redacted]')
 })
 
 t.test('what to change in a file, or in the environment', async t => {

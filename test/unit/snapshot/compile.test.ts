@@ -8,7 +8,7 @@ import { type Config, document } from '../../../src/config/document.ts'
 import { Catalog } from '../../../src/pipeline/catalog.ts'
 import { definePlugin, type Plugin, type PluginDefinition, type Slot, z } from '../../../src/plugin-api.ts'
 import { fingerprint, type PluginSite } from '../../../src/snapshot/carry.ts'
-import { compile } from '../../../src/snapshot/compile.ts'
+import { CompileError, compile } from '../../../src/snapshot/compile.ts'
 import type { Snapshot } from '../../../src/snapshot/snapshot.ts'
 import type { Upstream } from '../../../src/upstream/upstream.ts'
 import { makeCertificates } from '../../support/certificates.ts'
@@ -184,6 +184,16 @@ t.test('what instances on routes have in common: by options, over reloads, until
   t.not(elsewhere.of('s')[0], again.of('s')[0], 'another gateway')
 })
 
+/** What a compile that must fail found. */
+async function problemsOf(compiled: Promise<unknown>): Promise<CompileError['problems']> {
+  const error = await compiled.then(
+    () => null,
+    (error: unknown) => error,
+  )
+  if (!(error instanceof CompileError)) throw new Error('it did not fail', { cause: error })
+  return error.problems
+}
+
 t.test('a compile that fails or is not used closes what it made, and nothing else', async t => {
   fates.clear()
   commons.clear()
@@ -195,8 +205,7 @@ t.test('a compile that fails or is not used closes what it made, and nothing els
   const more = { plugins: [{ a: { v: 0 } }, 'b', { c: { fail: true } }] }
   await t.rejects(compile(config({ everywhere: [], routes: [] }, more), first.snapshot, context), {
     name: 'CompileError',
-    path: ['plugins', 2, 'c'],
-    message: 'c cannot be made: it was told to',
+    problems: [{ path: ['plugins', 2, 'c'], message: 'c cannot be made: it was told to' }],
   })
   const unused = await compile(
     config({ everywhere: [...all, { name: 'd', v: 0, off: false }], routes: [] }),
@@ -214,6 +223,44 @@ t.test('a compile that fails or is not used closes what it made, and nothing els
     [...commons.values()].map(fate => fate.closed),
     [0, 1, 1, 1],
     'and what they have in common; c had something already',
+  )
+})
+
+t.test('everything that only compiling finds is told at once', async t => {
+  const { at } = makeCertificates(t, {})
+  const context = { catalog: new Catalog(definitions), log, file: at('gateway.yaml'), stop }
+  const https = (ca: string) => ({ endpoints: ['127.0.0.1:1'], scheme: 'https', tls: { ca } })
+  const faulty = config(
+    { everywhere: [], routes: [] },
+    {
+      discovery: { cluster: { kind: 'kubernetes', namespace: 'a', caFile: 'gone.pem' } },
+      upstreams: {
+        found: { discover: { from: 'cluster', service: 'a' } },
+        one: https('gone.pem'),
+        two: https('gone.pem'),
+        good: { endpoints: ['127.0.0.1:1'] },
+      },
+      plugins: [{ a: { v: 0 } }, { c: { fail: true } }],
+      routes: ['/r', '/s'].map(path => ({
+        name: path.slice(1),
+        match: { path },
+        upstream: 'good',
+        plugins: [{ b: { fail: true } }, { d: { fail: true } }],
+      })),
+    },
+  )
+  t.same(
+    (await problemsOf(compile(faulty, null, context))).map(({ path }) => path.join('.')),
+    [
+      'discovery.cluster',
+      'upstreams.one.tls',
+      'upstreams.two.tls',
+      'plugins.1.c',
+      'routes.0.plugins.0.b',
+      'routes.0.plugins.1.d',
+      'routes.1.plugins.0.b',
+      'routes.1.plugins.1.d',
+    ],
   )
 })
 
@@ -237,14 +284,18 @@ t.test('an upstream is the same while its options and its certificates are', asy
   writeFileSync(at('ca.pem'), '')
   await t.rejects(next(other, { ca: 'ca.pem' }), {
     name: 'CompileError',
-    path: ['upstreams', 'up', 'tls', 'ca'],
-    message: 'a certificate file cannot be used: its file holds no certificate',
+    problems: [
+      {
+        path: ['upstreams', 'up', 'tls', 'ca'],
+        message: 'a certificate file cannot be used: its file holds no certificate',
+      },
+    ],
   })
   rmSync(at('ca.pem'))
   await t.rejects(next(other, { ca: 'ca.pem', servername: 'a.example' }), {
     name: 'CompileError',
-    path: ['upstreams', 'up', 'tls'],
     message: /a certificate file cannot be used: ENOENT/,
+    problems: [{ path: ['upstreams', 'up', 'tls'] }],
   })
 })
 
@@ -279,12 +330,16 @@ t.test('a registry is the same while its options and its certificates are', asyn
   ] as const) {
     await t.rejects(next(renewed, { [name]: kinds[name] }), {
       name: 'CompileError',
-      path: ['discovery', name, ...path],
-      message: 'the registry cannot be used: its file holds no certificate',
+      problems: [
+        { path: ['discovery', name, ...path], message: 'the registry cannot be used: its file holds no certificate' },
+      ],
     })
   }
   rmSync(at('ca.pem'))
-  await t.rejects(next(renewed), { path: ['discovery', 'consul'], message: /the registry cannot be used: ENOENT/ })
+  t.match(await problemsOf(next(renewed)), [
+    { path: ['discovery', 'consul'], message: /the registry cannot be used: ENOENT/ },
+    { path: ['discovery', 'cluster'], message: /the registry cannot be used: ENOENT/ },
+  ])
   for (const registry of registries(renewed)) registry.close()
 })
 
