@@ -1,7 +1,7 @@
 // Asking the thread that watches files: one for each registry, begun when it is first asked and again when it broke.
 import { Worker } from 'node:worker_threads'
 import { abortable } from './abortable.ts'
-import type { FileAnswer, FileMessage, FileOrder, FileQuestion } from './file-worker.ts'
+import type { FileAnswer, FileMessages, FileOrder, FileQuestion } from './file-worker.ts'
 
 /** Most memory that the thread may take, in MiB: the largest file in some forms. */
 const MEMORY = 512
@@ -58,9 +58,11 @@ export class FileThread {
       workerData: { sluice: 'files' },
       resourceLimits: { maxOldGenerationSizeMb: this.#memory },
     })
-    worker.on('message', ({ ask, answer }: FileMessage) => {
-      this.#waiting.get(ask)?.resolve(answer)
-      this.#waiting.delete(ask)
+    worker.on('message', (told: FileMessages) => {
+      for (const { ask, answer } of told) {
+        this.#waiting.get(ask)?.resolve(answer)
+        this.#waiting.delete(ask)
+      }
     })
     const broken = (why: string) => {
       if (this.#worker !== worker) return

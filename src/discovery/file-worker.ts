@@ -3,6 +3,11 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { parseFile } from './file-parse.ts'
 import { type FileReading, NONE, WatchedFile } from './file-reading.ts'
 
+/** Milliseconds in which changes are gathered: the thread of requests wakes up once for all of them. */
+const TOGETHER = 50
+/** So many are told at once at the most: requests come in between. */
+const MOST = 10
+
 /** A question about the service in one file. */
 export interface FileQuestion {
   /** The asker's number for the file of this service. */
@@ -31,11 +36,14 @@ export interface FileAnswer {
   readonly fault: string | null
 }
 
-/** The answer to the `ask` of that number, unless it was stopped before. */
-export interface FileMessage {
+/** The answer to the `ask` of that number. */
+interface FileMessage {
   readonly ask: number
   readonly answer: FileAnswer
 }
+
+/** Answers that came within a moment; some may have been stopped meanwhile. */
+export type FileMessages = readonly FileMessage[]
 
 async function look(file: WatchedFile, question: FileQuestion, signal: AbortSignal): Promise<FileAnswer> {
   const { path, service, cursor, known } = question
@@ -61,6 +69,14 @@ async function look(file: WatchedFile, question: FileQuestion, signal: AbortSign
 function main(port: NonNullable<typeof parentPort>): void {
   const files = new Map<number, WatchedFile>()
   const asks = new Map<number, AbortController>()
+  let told: FileMessage[] = []
+  let soon: NodeJS.Timeout | undefined
+  const tell = () => {
+    clearTimeout(soon)
+    soon = undefined
+    port.postMessage(told satisfies FileMessages)
+    told = []
+  }
 
   async function answer(ask: number, question: FileQuestion): Promise<void> {
     const file = files.get(question.file) ?? new WatchedFile(question.path)
@@ -69,7 +85,9 @@ function main(port: NonNullable<typeof parentPort>): void {
     asks.set(ask, abort)
     const answer = await look(file, question, abort.signal)
     asks.delete(ask)
-    if (!abort.signal.aborted) port.postMessage({ ask, answer } satisfies FileMessage)
+    if (abort.signal.aborted) return
+    if (told.push({ ask, answer }) === MOST) tell()
+    else soon ??= setTimeout(tell, question.cursor === null ? 0 : TOGETHER)
   }
 
   port.on('message', (order: FileOrder) => {
