@@ -328,13 +328,12 @@ class Compiler {
   ): Promise<PlanMember[]> {
     const members: PlanMember[] = []
     for (const { key, entry, index } of sitesOf(route, entries)) {
-      let site = this.#sites.get(key)
-      if (site === undefined) {
+      let site = this.#sites.get(key) ?? null
+      if (site === null) {
         const at = [...path, index]
         const definition = await this.#definition(entry.name, at)
-        const made = definition === null ? null : this.#create(key, route, definition, entry, at, taken)
-        if (made === null) continue
-        site = made
+        if (definition !== null) site = this.#create(key, route, definition, entry, at, taken)
+        if (site === null) continue
         this.#keep(site)
         this.#freshSites.push(site)
       }

@@ -105,6 +105,13 @@ t.test('a module is read anew on a reload; a broken one is a fault, and the old 
   ])
 })
 
+/** Modules odd0, odd1 and so on beside the gateway's file; what to list them as. */
+function oddModules(gateway: ChildGateway, texts: readonly string[]): string {
+  const names = texts.map((_, i) => `./odd${i}.mjs`)
+  for (const [i, text] of texts.entries()) writeFileSync(join(gateway.file, '..', names[i]!), text)
+  return names.join(', ')
+}
+
 t.test('what create must not return is told with its place', async t => {
   const gateway = await startChild(t, config(''))
   const cases = [
@@ -118,12 +125,14 @@ t.test('what create must not return is told with its place', async t => {
     ['{ onrequest() {} }', '"onrequest", which is no phase; did you mean "onRequest"\\?'],
     ['new (class { onRequests() {} })()', '"onRequests", which is no phase; did you mean "onRequest"\\?'],
   ]
-  const names = cases.map(([returned], i) => {
-    const module = `export default { options: { safeParse: data => ({ success: true, data }), parse: data => data }, create: () => (${returned}) }`
-    writeFileSync(join(gateway.file, '..', `odd${i}.mjs`), module)
-    return `./odd${i}.mjs`
-  })
-  const { faults } = await gateway.reload(config(['request-id', ...names].join(', ')))
+  const names = oddModules(
+    gateway,
+    cases.map(
+      ([returned]) =>
+        `export default { options: { safeParse: data => ({ success: true, data }), parse: data => data }, create: () => (${returned}) }`,
+    ),
+  )
+  const { faults } = await gateway.reload(config(`request-id, ${names}`))
   t.match(
     faults,
     cases.map(
@@ -143,13 +152,14 @@ t.test('what create throws is told on one line, whatever it is', async t => {
     ["'no luck'", 'no luck'],
     ["new Error('no luck\\nat all')", 'no luck'],
   ]
-  const names = cases.map(([thrown], i) => {
-    const module = `import { definePlugin, z } from 'sluice'
-export default definePlugin({ name: 'odd${i}', description: 'O.', options: z.strictObject({}), create() { throw ${thrown} } })`
-    writeFileSync(join(gateway.file, '..', `odd${i}.mjs`), module)
-    return `./odd${i}.mjs`
-  })
-  const { faults } = await gateway.reload(config(names.join(', ')))
+  const names = oddModules(
+    gateway,
+    cases.map(
+      ([thrown], i) => `import { definePlugin, z } from 'sluice'
+export default definePlugin({ name: 'odd${i}', description: 'O.', options: z.strictObject({}), create() { throw ${thrown} } })`,
+    ),
+  )
+  const { faults } = await gateway.reload(config(names))
   t.match(
     faults,
     cases.map(

@@ -154,9 +154,11 @@ interface Outcome {
 }
 
 function sum(spans: readonly Outcome[]): Traffic {
-  const windows = spans.flatMap(({ times }) =>
-    Array.from({ length: Math.floor(times.length / WINDOW) }, (_, i) => times.slice(i * WINDOW, (i + 1) * WINDOW)),
-  )
+  const windows = spans.flatMap(({ times }) => {
+    // A short span is one: the rest of a long one says nothing that its windows do not.
+    const length = Math.max(1, Math.floor(times.length / WINDOW))
+    return Array.from({ length }, (_, i) => times.slice(i * WINDOW, (i + 1) * WINDOW))
+  })
   const all = spans.flatMap(({ times }) => times)
   const failures = spans.reduce((all, span) => all + span.failures, 0)
   const p99 = quantile(
