@@ -23,6 +23,9 @@ const stateFile = z.object({
   ),
 })
 
+/** How many files were begun beside their place: over a reload two pollers may write the same state at once. */
+let begun = 0
+
 /** The file of one service of one registry in the folder `stateDir`. Writes come one after the other. */
 export class StateFile {
   readonly path: string
@@ -69,7 +72,7 @@ export class StateFile {
       this.#next = null
       const state = { version: VERSION, registry: this.#registry, service: this.#service, instances }
       await makeFolder(dirname(this.path))
-      const beside = `${this.path}.${process.pid}.tmp`
+      const beside = `${this.path}.${process.pid}.${++begun}.tmp`
       try {
         await writeFile(beside, `${JSON.stringify(state)}\n`, { mode: 0o600 })
         await rename(beside, this.path)

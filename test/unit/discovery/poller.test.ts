@@ -311,7 +311,8 @@ t.test('the last good set is kept on disk, and a cold start without the registry
     () => 'nothing was written',
   )
   first.poller.close()
-  const second = bench(t, {}, state())
+  const kept = state()
+  const second = bench(t, {}, kept)
   second.script.answer = () => Promise.reject(new Error('no registry'))
   second.poller.start()
   await second.poller.ready
@@ -324,8 +325,10 @@ t.test('the last good set is kept on disk, and a cold start without the registry
   t.same(ports(second.view), [1, 2])
   t.notOk(second.poller.fromState)
   second.poller.close()
+  // Writes come one after the other: its last has ended with this one.
+  await kept.write(second.poller.inUse!)
 
-  const file = state().path
+  const file = kept.path
   for (const broken of [
     '',
     '{',
@@ -451,4 +454,16 @@ t.test('a state that could not be written leaves nothing beside its place', asyn
   mkdirSync(state.path, { recursive: true })
   await t.rejects(state.write([instance(1)]))
   t.same(readdirSync(dirname(state.path)), [basename(state.path)])
+})
+
+t.test('two that write the same state at once, as over a reload: it is whole', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
+  t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 5 }))
+  const long = Array.from({ length: 200 }, (_, i) => instance(i + 1))
+  const writers = [long, [instance(1)]].map(told => ({ told, state: new StateFile(folder, 'r', 's') }))
+  for (let round = 0; round < 50; round++) {
+    await Promise.all(writers.map(({ told, state }) => state.write(told)))
+    const read = await writers[0]!.state.read()
+    t.ok(read?.length === 1 || read?.length === 200)
+  }
 })
