@@ -1,4 +1,5 @@
 // Asking the thread that watches files: one for each registry, begun when it is first asked and again when it broke.
+import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { abortable } from './abortable.ts'
 import type { FileAnswer, FileMessages, FileOrder, FileQuestion } from './file-worker.ts'
@@ -53,17 +54,21 @@ export class FileThread {
     this.#worker?.postMessage(order)
   }
 
+  /** Each in a turn of its own: what an answer changes takes time, and requests come in between. */
+  async #pass(told: FileMessages): Promise<void> {
+    for (const { ask, answer } of told) {
+      await setImmediate()
+      this.#waiting.get(ask)?.resolve(answer)
+      this.#waiting.delete(ask)
+    }
+  }
+
   #start(): Worker {
     const worker = new Worker(new URL('./file-worker.js', import.meta.url), {
       workerData: { sluice: 'files' },
       resourceLimits: { maxOldGenerationSizeMb: this.#memory },
     })
-    worker.on('message', (told: FileMessages) => {
-      for (const { ask, answer } of told) {
-        this.#waiting.get(ask)?.resolve(answer)
-        this.#waiting.delete(ask)
-      }
-    })
+    worker.on('message', (told: FileMessages) => void this.#pass(told))
     const broken = (why: string) => {
       if (this.#worker !== worker) return
       this.#worker = null

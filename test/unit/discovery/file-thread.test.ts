@@ -46,3 +46,25 @@ t.test('what cannot be used is told of the file, and the thread goes on', async 
   await t.rejects(aborted, { name: 'AbortError' })
   await t.rejects(thread.ask(about(folder), AbortSignal.abort()), { name: 'AbortError' })
 })
+
+t.test('what is told together is passed on in turns of their own: requests come in between', async t => {
+  const folder = temporaryFolder(t, 'file-thread')
+  const thread = new FileThread()
+  t.teardown(() => thread.close())
+  const paths = Array.from({ length: 5 }, (_, file) => join(folder, `${file}.json`))
+  for (const path of paths) writeFileSync(path, '[]')
+  const known = await Promise.all(paths.map((path, file) => thread.ask(about(path, { file }), never())))
+  let turn = 0
+  const count = () => {
+    turn++
+    counting = setImmediate(count)
+  }
+  let counting = setImmediate(count)
+  t.teardown(() => clearImmediate(counting))
+  const waits = paths.map((path, file) =>
+    thread.ask(about(path, { file, cursor: known[file]!.digest }), never()).then(() => turn),
+  )
+  for (const path of paths) writeFileSync(path, '["10.0.0.1:80"]')
+  const turns = await within(5000, Promise.all(waits), () => 'a change is not seen')
+  t.equal(new Set(turns).size, paths.length, `${turns}`)
+})
