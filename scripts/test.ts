@@ -14,7 +14,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** Where the tests stand without their types. */
 const STRIPPED = path.join(ROOT, 'dist-test')
 /** Files that run at a time. */
-const JOBS = 2
+const JOBS = 3
 /** Longest that a file may take, in seconds. */
 const LIMIT = 300
 

@@ -1,7 +1,8 @@
 // The strict HTTP/1.1 head parser, in place on a borrowed buffer: requests, responses and trailer sections.
 //
 // Over 300 lines because the three forms share one field loop and its scratch, which only pays when it is one unit.
-// One pass validates every byte and notes offsets in a scratch array; strings are made only when the head is complete.
+// One pass validates every byte and notes offsets in a scratch array; strings are made only when the head is complete. A
+// field line that came before at that place is compared instead (seen-lines.ts).
 import type { ErrorCode } from '../errors.ts'
 import { type HeaderList, removeHeaders } from '../http/head.ts'
 import {
@@ -14,6 +15,7 @@ import {
   readConnection,
 } from './framing.ts'
 import { Field, type KnownName, lookupName, NAME_BYTE, VALUE_BYTE } from './known-fields.ts'
+import { SeenLines } from './seen-lines.ts'
 
 const SP = 0x20
 const HTAB = 0x09
@@ -80,6 +82,9 @@ export class HeadParser {
   readonly #options: ConnectionOptions = { close: false, keepAlive: false, upgrade: false, named: null }
   #scratch: Int32Array = new Int32Array(4 * 128)
   readonly #known: (KnownName | null)[] = []
+  /** Values of the lines that were seen before; null for the others. */
+  readonly #values: (string | null)[] = []
+  readonly #seen = new SeenLines()
   #count = 0
   #hasTrailerField = false
 
@@ -220,8 +225,23 @@ export class HeadParser {
     let scratch = this.#scratch
     let count = 0
     this.hasUnderscore = false
+    const seen = this.#seen
+    seen.begin(bytes)
     for (;;) {
       if (at >= limit) return INCOMPLETE
+      const line = count < most ? seen.find(count, at, limit) : null
+      if (line !== null) {
+        if (4 * count + 4 > scratch.length) scratch = this.#grow()
+        scratch[4 * count] = at
+        scratch[4 * count + 1] = at + line.nameEnd
+        scratch[4 * count + 2] = at + line.valueStart
+        scratch[4 * count + 3] = at + line.valueEnd
+        this.#known[count] = line.known
+        this.#values[count] = line.value
+        at += line.length
+        count++
+        continue
+      }
       let byte = bytes[at]!
       if (byte === CR) {
         if (at + 1 >= limit) return INCOMPLETE
@@ -273,7 +293,11 @@ export class HeadParser {
       scratch[4 * count + 1] = nameEnd
       scratch[4 * count + 2] = valueStart
       scratch[4 * count + 3] = valueEnd
-      this.#known[count] = lookupName(bytes, nameStart, nameEnd, hash)
+      const known = lookupName(bytes, nameStart, nameEnd, hash)
+      this.#known[count] = known
+      this.#values[count] = null
+      // No known name holds an underscore, so that this says all that a line can say.
+      if (known !== null) seen.note(count, known, nameStart, nameEnd, valueStart, valueEnd, at)
       count++
     }
   }
@@ -316,7 +340,7 @@ export class HeadParser {
     let codings = 0
     let upgradeField = false
     for (let k = 0; k < this.#count; k++) {
-      const value = text.substring(scratch[4 * k + 2]! - base, scratch[4 * k + 3]! - base)
+      const value = this.#values[k] ?? text.substring(scratch[4 * k + 2]! - base, scratch[4 * k + 3]! - base)
       const known = this.#known[k]!
       if (known === null) {
         headers.push(text.substring(scratch[4 * k]! - base, scratch[4 * k + 1]! - base).toLowerCase(), value)
