@@ -34,6 +34,9 @@ export const LIMITS: HeadLimits = { bytes: 64 * 1024, count: 256 }
 
 const parser = new HeadParser()
 
+/** What is read lands here, as it does in the gateway: what the parser keeps of one buffer is used and put to the test. */
+const LANDING = Buffer.alloc(64 * 1024)
+
 /** Our codec driven the way a connection drives it: what could not be used yet is copied, and the buffer dies. */
 class Reader {
   readonly outcome: Outcome = { complete: [], partial: null, end: 'open', code: '', reason: '' }
@@ -53,14 +56,19 @@ class Reader {
 
   read(fragment: Buffer): void {
     if (this.outcome.end !== 'open') return
-    const bytes = this.#held.length === 0 ? fragment : Buffer.concat([this.#held, fragment])
+    const lands = this.#held.length === 0 && fragment.length <= LANDING.length
+    if (lands) fragment.copy(LANDING)
+    const bytes = lands ? LANDING : Buffer.concat([this.#held, fragment])
+    const end = lands ? fragment.length : bytes.length
     let at = 0
     for (;;) {
-      const next = this.outcome.partial === null ? this.#head(bytes, at) : this.#body(bytes, at)
+      const next = this.outcome.partial === null ? this.#head(bytes, at, end) : this.#body(bytes, at, end)
       if (next < 0) break
       at = next
     }
-    this.#held = Buffer.from(bytes.subarray(this.#used))
+    this.#held = Buffer.from(bytes.subarray(this.#used, end))
+    // Whatever still points into the buffer reads garbage from here on.
+    bytes.fill(0x58, 0, end)
   }
 
   #used = 0
@@ -72,13 +80,11 @@ class Reader {
     return -1
   }
 
-  #head(bytes: Buffer, at: number): number {
+  #head(bytes: Buffer, at: number, end: number): number {
     this.#used = at
-    if (at === bytes.length || this.outcome.end !== 'open') return -1
+    if (at === end || this.outcome.end !== 'open') return -1
     const requests = this.#method === null
-    const next = requests
-      ? parser.request(bytes, at, bytes.length, this.#limits)
-      : parser.response(bytes, at, bytes.length, this.#limits)
+    const next = requests ? parser.request(bytes, at, end, this.#limits) : parser.response(bytes, at, end, this.#limits)
     if (next === INVALID) return this.#refuse(parser.error, parser.reason)
     if (next === INCOMPLETE) return -1
     this.#used = next
@@ -123,25 +129,25 @@ class Reader {
     if (this.#last) this.outcome.end = 'closed'
   }
 
-  #body(bytes: Buffer, at: number): number {
+  #body(bytes: Buffer, at: number, end: number): number {
     this.#used = at
-    if (at === bytes.length) return -1
+    if (at === end) return -1
     const message = this.outcome.partial!
     const decoder = this.#decoder
     if (decoder === null) {
-      const to = this.#untilClose ? bytes.length : Math.min(bytes.length, at + this.#left)
+      const to = this.#untilClose ? end : Math.min(end, at + this.#left)
       message.body += bytes.toString('latin1', at, to)
       this.#left -= to - at
       if (!this.#untilClose && this.#left === 0) this.#done()
       return to
     }
-    const event = decoder.step(bytes, at, bytes.length)
+    const event = decoder.step(bytes, at, end)
     if (event === BROKEN) return this.#refuse('SLUICE_BAD_REQUEST', decoder.reason)
     if (event === DATA) message.body += bytes.toString('latin1', decoder.from, decoder.position)
     else if (event === END) {
       message.trailers = decoder.trailers ?? []
       this.#done()
-    } else if (decoder.position !== bytes.length) throw new Error('the decoder left bytes over and asks for more')
+    } else if (decoder.position !== end) throw new Error('the decoder left bytes over and asks for more')
     return decoder.position
   }
 
@@ -157,10 +163,7 @@ export function readOurs(text: string, cuts: readonly number[], method: string |
   const all = Buffer.from(text, 'latin1')
   for (let i = 0; i <= cuts.length; i++) {
     const fragment = Buffer.from(all.subarray(i === 0 ? 0 : cuts[i - 1], i === cuts.length ? all.length : cuts[i]))
-    if (fragment.length === 0) continue
-    reader.read(fragment)
-    // Whatever still points into the buffer reads garbage from here on.
-    fragment.fill(0x58)
+    if (fragment.length > 0) reader.read(fragment)
   }
   reader.fin()
   return reader.outcome
