@@ -59,8 +59,13 @@ export default definePlugin({
         if (tally === undefined || x.response === null) return
         // Beside what another limit on the way says: both fields are lists.
         const { headers } = x.response
-        if (tally.decider === 'nobody') headers.push('ratelimit-policy', policy)
-        else headers.push('ratelimit-policy', policy, 'ratelimit', standingField(heads, tally))
+        headers.push('ratelimit-policy', policy)
+        // Of numbers and of names that were checked with the options: well-formed.
+        x.proven?.push('ratelimit-policy', policy)
+        if (tally.decider === 'nobody') return
+        const standing = standingField(heads, tally)
+        headers.push('ratelimit', standing)
+        x.proven?.push('ratelimit', standing)
       },
       close() {
         counter.close()
