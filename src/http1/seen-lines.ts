@@ -9,7 +9,7 @@ const MAX_LENGTH = 256
 const PATIENCE = 16
 
 // Whoever sends guesses must not learn from the time they take how much of another's secret is in them.
-const SECRETS = new Set(['authorization', 'cookie', 'set-cookie', 'x-api-key'])
+const SECRETS = new Set(['authorization', 'cookie', 'proxy-authorization', 'set-cookie', 'x-api-key'])
 
 /** One of them; places are offsets from its first byte. */
 class SeenLine {

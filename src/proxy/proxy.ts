@@ -65,7 +65,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     // 3. One exchange, which keeps this snapshot to its end.
     const x = new Passage(head, down, entry.route, entry.patternIndex, snapshot)
     snapshot.inFlight++
-    down.onAbort = this.#abortOf(x)
+    down.onAbort = error => this.#aborted(x, error)
     if (entry.route.timeout !== Number.POSITIVE_INFINITY) x.deadline = wheel.time() + entry.route.timeout
     if (entry.route.plan.request !== null) {
       x.received = { method: head.method, path, query: head.query, host: head.host }
@@ -138,7 +138,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     // Whatever comes of the body, its old length would end the message at the wrong byte.
     if (route.plan.rewritesRequest && head.bodyLength > 0) head.bodyLength = -1
     countRequest(route)
-    x.down.onDrain = drainOf(x)
+    x.down.onDrain = () => x.attempt?.drained()
     this.#try(x)
   }
 
@@ -330,10 +330,6 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     this.finish(x, error)
   }
 
-  #abortOf(x: Passage): (error: GatewayError | null) => void {
-    return error => this.#aborted(x, error)
-  }
-
   /** The client is gone (null), or its request's body broke. */
   #aborted(x: Passage, error: GatewayError | null): void {
     if (x.finished) return
@@ -361,10 +357,4 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     if (steps !== null) runFinish(steps, x, x.error, this.report)
     x.snapshot.leave()
   }
-}
-
-// This and `#abortOf` return their functions: one that stands where it is assigned to a property V8 makes among the objects that
-// live long, and with it may go the exchange that it holds, each until a collection of all.
-function drainOf(x: Passage): () => void {
-  return () => x.attempt?.drained()
 }

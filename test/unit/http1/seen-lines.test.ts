@@ -115,8 +115,9 @@ t.test('a line is found again whole and unchanged, in its place alone', async t 
 
 t.test('secrets, long lines and lines far down are not kept', async t => {
   const seen = new SeenLines()
-  for (const line of ['Authorization: x', 'Cookie: a=b', 'set-cookie: a=b', 'X-Api-Key: x', `Via: ${'y'.repeat(260)}`])
-    t.notOk(keeps(seen, line), line)
+  for (const name of ['Authorization', 'Cookie', 'Proxy-Authorization', 'set-cookie', 'X-Api-Key'])
+    t.notOk(keeps(seen, `${name}: x`), name)
+  t.notOk(keeps(seen, `Via: ${'y'.repeat(260)}`))
   t.ok(keeps(seen, 'Via: x', 31))
   t.notOk(keeps(seen, 'Via: x', 32))
 })
