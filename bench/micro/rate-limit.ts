@@ -1,6 +1,6 @@
 // What the limiter in memory costs a request: key, decision and headers, in nanoseconds of processor time and bytes of garbage; and a bare hit.
 import rateLimit from '../../plugins/rate-limit/index.ts'
-import type { Exchange } from '../../src/exchange/exchange.ts'
+import { Exchange } from '../../src/exchange/exchange.ts'
 import { Slot } from '../../src/exchange/slot.ts'
 import type { PluginContext } from '../../src/pipeline/plugin.ts'
 import { MemoryStore } from '../../src/store/memory.ts'
@@ -28,6 +28,8 @@ const exchanges = Array.from({ length: 64 }, (_, i) => ({
   requestId: 'id',
   route: { name: 'all' },
   response: { status: 200, headers: [] as string[] },
+  proven: null,
+  addProven: Exchange.prototype.addProven,
 })) as unknown as Exchange[]
 
 function measure(what: string, run: (count: number) => void): void {

@@ -73,11 +73,8 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
     x.claims = claims
     if (consumer !== null) x.consumer = consumer
     disown(x)
-    for (let i = 0; i < headers.length; i++) {
-      x.head.headers.push(headers[i]!)
-      // Made when the token was verified, of what a field can carry: well-formed.
-      x.proven?.push(headers[i]!)
-    }
+    // Made when the token was verified, of what a field can carry.
+    for (let i = 0; i < headers.length; i += 2) x.addProven(x.head.headers, headers[i]!, headers[i + 1]!)
     return undefined
   }
 

@@ -59,13 +59,9 @@ export default definePlugin({
         if (tally === undefined || x.response === null) return
         // Beside what another limit on the way says: both fields are lists.
         const { headers } = x.response
-        headers.push('ratelimit-policy', policy)
-        // Of numbers and of names that were checked with the options: well-formed.
-        x.proven?.push('ratelimit-policy', policy)
-        if (tally.decider === 'nobody') return
-        const standing = standingField(heads, tally)
-        headers.push('ratelimit', standing)
-        x.proven?.push('ratelimit', standing)
+        // Of numbers, and of names that were checked with the options.
+        x.addProven(headers, 'ratelimit-policy', policy)
+        if (tally.decider !== 'nobody') x.addProven(headers, 'ratelimit', standingField(heads, tally))
       },
       close() {
         counter.close()

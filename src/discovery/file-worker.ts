@@ -5,7 +5,7 @@ import { type FileReading, NONE, WatchedFile } from './file-reading.ts'
 
 /** Milliseconds in which changes are gathered: the thread of requests wakes up once for all of them. */
 const TOGETHER = 50
-/** So many are told at once at the most: requests come in between. */
+/** So many are told in one message at the most: to take it in holds up requests. */
 const MOST = 10
 
 /** A question about the service in one file. */

@@ -66,7 +66,7 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   finished = false
   /**
    * Names and values that are known to be well-formed, where plugins may write to the header lists: what was parsed of
-   * the request and then of the answer, what the setters below have checked, and what bundled plugins made of checked parts.
+   * the request and then of the answer, and what the methods below have added.
    */
   proven: HeaderList | null = null
   #requestId = ''
@@ -126,12 +126,12 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
   setRequestHeader(name: string, value: string): void {
     const good = checked(name, value)
     this.removeRequestHeader(name)
-    this.#push(this.head.headers, name, good)
+    this.addProven(this.head.headers, name, good)
   }
 
   /** Add a request header beside those of that name. Throws on CR, LF and the like. */
   addRequestHeader(name: string, value: string): void {
-    this.#push(this.head.headers, name, checked(name, value))
+    this.addProven(this.head.headers, name, checked(name, value))
   }
 
   /** Take a header out of the request, with its twins: names that differ in `_` and `-` alone. */
@@ -145,7 +145,8 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     for (let i = headers.length - 2; i >= 0; i -= 2) if (dashed(headers[i]!) === plain) headers.splice(i, 2)
   }
 
-  #push(list: HeaderList, name: string, good: string): void {
+  /** Add a field to a header list of this exchange unchecked: for whoever makes the value of parts that were checked before. */
+  addProven(list: HeaderList, name: string, good: string): void {
     list.push(name, good)
     this.proven?.push(name, good)
   }
@@ -160,14 +161,14 @@ export class Exchange<R extends ExchangeRoute = ExchangeRoute> {
     if (this.response === null) return
     const good = checked(name, value)
     removeHeader(this.response.headers, name)
-    this.#push(this.response.headers, name, good)
+    this.addProven(this.response.headers, name, good)
     if (name === 'date') this.response.hasDate = true
   }
 
   /** Add a header to the answer beside those of that name, in the response phase. */
   addResponseHeader(name: string, value: string): void {
     if (this.response === null) return
-    this.#push(this.response.headers, name, checked(name, value))
+    this.addProven(this.response.headers, name, checked(name, value))
     if (name === 'date') this.response.hasDate = true
   }
 

@@ -231,6 +231,7 @@ export class HeadParser {
       if (at >= limit) return INCOMPLETE
       const line = count < most ? seen.find(count, at, limit) : null
       if (line !== null) {
+        // Written out here and below: a method for both costs half as much again as the head.
         if (4 * count + 4 > scratch.length) scratch = this.#grow()
         scratch[4 * count] = at
         scratch[4 * count + 1] = at + line.nameEnd
