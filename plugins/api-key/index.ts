@@ -124,6 +124,7 @@ export default definePlugin({
   check(given, { baseDir }) {
     allKeys(given, baseDir)
   },
+  vouches: true,
   create(given, context) {
     let keys = allKeys(given, context.baseDir)
     const sources = given.from.map(source)

@@ -104,11 +104,12 @@ class Canary implements Plugin {
   #tell(x: Exchange): void {
     const ticket = this.#slot.get(x)
     if (ticket === undefined || x.response === null) return
-    if (ticket !== CHOSEN) x.response.headers.push('set-cookie', this.#cookie!.text(x, ticket))
+    // Of a name that was checked with the options, and numbers.
+    if (ticket !== CHOSEN) x.addProven(x.response.headers, 'set-cookie', this.#cookie!.text(x, ticket))
     if (this.#label === null) return
     x.removeResponseHeader(this.#label)
     // Where it went in the end: a circuit breaker may have sent it elsewhere.
-    x.response.headers.push(this.#label, x.upstream!.name)
+    x.addResponseHeader(this.#label, x.upstream!.name)
   }
 
   inspect(): unknown {
@@ -132,5 +133,6 @@ export default definePlugin({
   description: 'Chooses the upstream by rules and weights, and keeps users where they are.',
   options,
   check,
+  vouches: true,
   create: (given, context) => new Canary(given, context),
 })

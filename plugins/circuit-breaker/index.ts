@@ -153,5 +153,6 @@ export default definePlugin({
   description: 'Stops asking an upstream that fails or is slow, and asks again with a few probes.',
   options,
   check,
+  vouches: true,
   create: (given, context) => new CircuitBreaker(given, context),
 })

@@ -156,5 +156,6 @@ export default definePlugin({
       throw error instanceof AttributeError ? new PluginOptionsError(error.message, ['key']) : error
     }
   },
+  vouches: true,
   create: (given, context) => new Concurrency(given, context),
 })

@@ -183,5 +183,6 @@ export default definePlugin({
       })
     }
   },
+  vouches: true,
   create: (given, context) => new Cors(given, context),
 })

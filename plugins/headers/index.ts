@@ -75,6 +75,7 @@ export default definePlugin({
     compileAll('request', given.request, part)
     compileAll('response', given.response, part)
   },
+  vouches: true,
   create(given) {
     const request = compileAll('request', given.request)
     const response = compileAll('response', given.response)

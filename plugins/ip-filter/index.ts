@@ -25,6 +25,7 @@ export default definePlugin({
     })
     if (deny?.length === 0) throw new PluginOptionsError('an empty list keeps nobody out; leave it out', ['deny'])
   },
+  vouches: true,
   create({ allow, deny }, context) {
     const allowed = allow === undefined ? null : new CidrSet(allow)
     const denied = deny === undefined ? null : new CidrSet(deny)

@@ -145,5 +145,6 @@ export default definePlugin({
   check(given, { baseDir, part }) {
     for (const [i, entry] of given.issuers.entries()) part(() => void readIssuer(entry, i, baseDir))
   },
+  vouches: true,
   create: (given, context) => createJwt(given, context),
 })

@@ -18,6 +18,7 @@ export default definePlugin({
     'Admits so many requests by key in a window, counted in memory or in Redis, and answers 429 to the rest.',
   options,
   check,
+  vouches: true,
   create(given, context) {
     const { algorithm, cost, dryRun, key, lease, maxKeys, mode } = given
     const limits = policies(given)

@@ -19,17 +19,22 @@ export default definePlugin({
   name: 'request-id',
   description: 'Takes or makes a request id and sends it to the upstream and back to the client.',
   options,
+  vouches: true,
   create({ header, trustIncoming }) {
     return {
       onRequest(x) {
         const incoming = trustIncoming === 'never' ? undefined : x.requestHeader(header)
         const trusted = incoming !== undefined && (trustIncoming === 'always' || x.peerTrusted)
         x.requestId = trusted && VALID.test(incoming) ? incoming : uuidV7()
-        x.setRequestHeader(header, x.requestId)
+        x.removeRequestHeader(header)
+        // Made here, or looked at above.
+        x.addProven(x.head.headers, header, x.requestId)
       },
       onResponse(x) {
         // What went upstream: another entry, with another header, may have named the request anew.
-        x.setResponseHeader(header, x.requestHeader(header) ?? x.requestId)
+        const id = x.requestHeader(header) ?? x.requestId
+        x.removeResponseHeader(header)
+        if (x.response !== null) x.addProven(x.response.headers, header, id)
       },
     }
   },

@@ -33,6 +33,8 @@ export interface PlanMember {
   readonly plugin: Plugin
   readonly name: string
   readonly when: Predicate | null
+  /** As of PluginDefinition. */
+  readonly vouches?: boolean
 }
 
 /** Bits that `Exchange.skipped` has room for. */
@@ -51,6 +53,8 @@ export class Plan {
   /** In reverse order. */
   readonly responseChunk: readonly Step[] | null
   readonly finish: readonly Step[] | null
+  /** True when what plugins leave in heads is looked at before it goes out: not all of them vouch for it. */
+  readonly checksHeads: boolean
   /** True when a plugin may change the body's length. */
   readonly rewritesRequest: boolean
   readonly rewritesResponse: boolean
@@ -79,6 +83,7 @@ export class Plan {
     this.requestChunk = some(this.steps, step => step.plugin.onRequestChunk !== undefined)
     this.responseChunk = some(backwards, step => step.plugin.onResponseChunk !== undefined)
     this.finish = some(backwards, step => step.plugin.onFinish !== undefined)
+    this.checksHeads = members.some(member => member.vouches !== true)
     this.rewritesRequest = this.requestChunk?.some(step => step.plugin.rewrites === true) ?? false
     this.rewritesResponse = this.responseChunk?.some(step => step.plugin.rewrites === true) ?? false
     const answers = ({ plugin, position }: Step) =>

@@ -146,6 +146,12 @@ export interface PluginDefinition<S extends z.ZodType = z.ZodType> {
   readonly description: string
   /** Options as zod schema: JSON Schema, type and docs in one. A bare name in the YAML is `{}`. */
   readonly options: S
+  /**
+   * True: what instances leave in heads can go out. They write by the methods of Exchange, which check what they are given,
+   * or what they have checked themselves; where all plugins of a route do, nobody looks at the heads again. It counts for
+   * bundled plugins alone: what those of users leave is always looked at.
+   */
+  readonly vouches?: boolean
   /** Check what a schema cannot, without side effects; throw PluginOptionsError. Called by `sluice check` too. */
   check?(options: z.output<S>, context: PluginSurroundings): void
   /** Make an instance, at once. Options have passed the schema and `check`. May throw PluginOptionsError. */

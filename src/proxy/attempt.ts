@@ -107,7 +107,7 @@ export class Attempt implements ResponseSink, Try {
     }
     addVia(head.headers)
     x.response = head
-    if (x.route.plan.response !== null) x.proven = head.headers.slice()
+    if (x.route.plan.checksHeads) x.proven = head.headers.slice()
     this.#outcome(null)
     if (x.route.plan.responseChunk !== null && x.route.plan.rewritesResponse) head.bodyLength = -1
     if (x.route.plan.response === null) {

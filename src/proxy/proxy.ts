@@ -67,7 +67,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     snapshot.inFlight++
     down.onAbort = error => this.#aborted(x, error)
     if (entry.route.timeout !== Number.POSITIVE_INFINITY) x.deadline = wheel.time() + entry.route.timeout
-    if (entry.route.plan.request !== null) {
+    if (entry.route.plan.checksHeads) {
       x.received = { method: head.method, path, query: head.query, host: head.host }
       x.proven = head.headers.slice()
     }
@@ -105,7 +105,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       return
     }
     // Before anything is made of them; all else that plugins may have written is looked at below.
-    if (route.plan.request !== null && (typeof head.path !== 'string' || typeof head.query !== 'string')) {
+    if (route.plan.checksHeads && (typeof head.path !== 'string' || typeof head.query !== 'string')) {
       this.pluginFailed(x, null, 'a plugin set a path or a query that is no text')
       return
     }
@@ -124,7 +124,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
       }
       head.path = path
     }
-    if (route.plan.request !== null && this.#spoilt(x)) return
+    if (route.plan.checksHeads && this.#spoilt(x)) return
     if (!countForward(head)) {
       // TRACE would send the client's credentials back as content (RFC 9110 9.3.8).
       if (head.method === 'TRACE') this.fail(x, new GatewayError('SLUICE_NOT_IMPLEMENTED', 'TRACE ends here'))
@@ -183,6 +183,7 @@ export class EdgeProxy implements Receiver, AttemptOwner {
 
   /** The attempt phase, which seldom writes: only what it adds or exchanges is looked at, for the sake of all others. */
   #askAttempt(x: Passage, steps: readonly Step[]): ReturnType<typeof runAttempt> {
+    if (!x.route.plan.checksHeads) return runAttempt(steps, x, this)
     const { head } = x
     const { method, path, query, host, headers } = head
     const { length } = headers
@@ -300,8 +301,8 @@ export class EdgeProxy implements Receiver, AttemptOwner {
   responsePassed(given: Exchange): void {
     const x = given as Passage
     x.timer?.remove()
-    const checked = x.route.plan.response === null ? null : responseHeadFault(x.response, x.proven)
-    if (checked !== null) this.pluginFailed(x, null, checked)
+    const fault = x.route.plan.checksHeads ? responseHeadFault(x.response, x.proven) : null
+    if (fault !== null) this.pluginFailed(x, null, fault)
     else if (x.reply === null) x.attempt?.release()
     else {
       writeReply(x.down, x.response!, x.reply)

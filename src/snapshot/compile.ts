@@ -18,7 +18,7 @@ import { CidrSet } from '../http/cidr.ts'
 import { LineLimit, type Log } from '../log.ts'
 import { pluginCounter } from '../metrics.ts'
 import { hint, noSuch } from '../nearest.ts'
-import { type Catalog, firstLine } from '../pipeline/catalog.ts'
+import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
 import type { PluginEntry } from '../pipeline/entry.ts'
 import { Plan, type PlanMember } from '../pipeline/plan.ts'
 import {
@@ -341,6 +341,7 @@ class Compiler {
         plugin: site.plugin,
         name: site.definition.name,
         when: entry.when === null ? null : compileCondition(entry.when),
+        vouches: site.definition.vouches === true && !isUserPlugin(entry.name),
       })
     }
     return members

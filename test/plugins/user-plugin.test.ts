@@ -112,6 +112,43 @@ function oddModules(gateway: ChildGateway, texts: readonly string[]): string {
   return names.join(', ')
 }
 
+t.test('what a module leaves in heads is looked at, whatever it says of itself', async t => {
+  const upstream = await RawUpstream.start(t)
+  const folder = outside(t)
+  for (const [name, phases] of Object.entries({
+    request: "onRequest(x) { x.head.headers.push('x-a', 'a\\r\\nb: c') }",
+    path: "onRequest(x) { x.head.path = '/a b' }",
+    attempt: "onAttempt(x) { x.head.headers.push('x-a', 'a\\r\\nb: c') }",
+    response: "onResponse(x) { x.response.headers.push('x-a', 'a\\r\\nb: c') }",
+  })) {
+    const module = `import { z } from 'sluice'
+export default { name: '${name}', description: '', options: z.strictObject({}), vouches: true, create: () => ({ ${phases} }) }
+`
+    writeFileSync(join(folder, `${name}.mjs`), module)
+  }
+  const file = join(folder, 'gateway.yaml')
+  writeFileSync(
+    file,
+    `
+listeners: [{ name: web, port: 0 }]
+admin: { port: 0 }
+upstreams: { u: { endpoints: ["${upstream.address}"] } }
+routes:
+${['request', 'path', 'attempt', 'response'].map(name => `  - { name: ${name}, match: { path: /${name} }, plugins: [request-id, ./${name}.mjs], upstream: u }`).join('\n')}
+`,
+  )
+  const process = sluice(t, ['start', '-c', file], {}, folder)
+  await process.printed('listener web')
+  const gateway = new ChildGateway(process, file)
+  for (const name of ['request', 'path', 'attempt', 'response']) {
+    const client = await RawClient.connect(t, gateway.port)
+    const response = await client.head(`GET /${name} HTTP/1.1`, 'Host: a').response()
+    t.match(response, { status: 500, text: /SLUICE_PLUGIN_FAILED/ }, name)
+    client.destroy()
+  }
+  t.equal(upstream.requests.length, 1, 'of the answer that was spoilt')
+})
+
 t.test('what create must not return is told with its place', async t => {
   const gateway = await startChild(t, config(''))
   const cases = [

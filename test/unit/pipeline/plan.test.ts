@@ -81,3 +81,10 @@ t.test('preflights that pass by authentication: who answers them, and who can be
     t.ok(plain.steps.every(step => step.bit === 0))
   }
 })
+
+t.test('heads are looked at unless all members vouch for what they leave', async t => {
+  const vouching = { ...member('a', { onRequest() {} }), vouches: true }
+  t.notOk(new Plan([]).checksHeads)
+  t.notOk(new Plan([vouching, vouching]).checksHeads)
+  t.ok(new Plan([vouching, member('b', {})]).checksHeads)
+})
