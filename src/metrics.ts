@@ -25,10 +25,44 @@ const configGood = new Gauge({
 })
 configGood.set(1)
 
-/** A counter for one event of one plugin; `route` is empty for a gateway-wide plugin. Resolve at load, call per event. */
-export function pluginCounter(plugin: string, route: string, event: string): () => void {
-  const child = pluginEvents.labels(plugin, route, event)
-  return () => child.inc()
+/** What is shown of a plugin's events on a route, by both names. */
+const shownEvents = new Map<string, { readonly events: Set<string>; instances: number }>()
+
+/** The counters of one instance of a plugin; those of a route are shown until its last instance there has ended. */
+export class PluginEvents {
+  readonly #plugin: string
+  readonly #route: string
+  readonly #key: string
+  #ended = false
+
+  /** `route` is empty for what belongs to none. */
+  constructor(plugin: string, route: string) {
+    this.#plugin = plugin
+    this.#route = route
+    this.#key = JSON.stringify([plugin, route])
+    const shown = shownEvents.get(this.#key) ?? { events: new Set(), instances: 0 }
+    shown.instances++
+    shownEvents.set(this.#key, shown)
+  }
+
+  /** A counter for one event. Resolve at load, call per event. */
+  counter(event: string): () => void {
+    shownEvents.get(this.#key)?.events.add(event)
+    const child = pluginEvents.labels(this.#plugin, this.#route, event)
+    return () => {
+      if (!this.#ended) child.inc()
+    }
+  }
+
+  /** The instance is closed: nothing of it counts any more. Routes come and go for as long as the process runs. */
+  end(): void {
+    const shown = shownEvents.get(this.#key)
+    if (this.#ended || shown === undefined) return
+    this.#ended = true
+    if (--shown.instances > 0) return
+    shownEvents.delete(this.#key)
+    for (const event of shown.events) pluginEvents.remove(this.#plugin, this.#route, event)
+  }
 }
 
 /** Note how a reload went. */

@@ -3,6 +3,7 @@
 import type { Registry } from '../discovery/discovery.ts'
 import type { DiscoveryOptions } from '../discovery/options.ts'
 import type { Slot } from '../exchange/slot.ts'
+import type { PluginEvents } from '../metrics.ts'
 import type { Plugin, PluginDefinition } from '../pipeline/plugin.ts'
 import type { StoreOptions } from '../store/kinds.ts'
 import type { CounterStore } from '../store/store.ts'
@@ -21,6 +22,7 @@ export interface PluginSite {
   readonly definition: PluginDefinition
   readonly plugin: Plugin
   readonly slot: Slot<unknown> | null
+  readonly events: PluginEvents
   /** The stores that it asked for. */
   readonly stores: readonly CounterStore[]
   /** What it has in common with instances on other routes. */

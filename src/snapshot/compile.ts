@@ -16,7 +16,7 @@ import { Slot } from '../exchange/slot.ts'
 import { CertificateError } from '../http/certificates.ts'
 import { CidrSet } from '../http/cidr.ts'
 import { LineLimit, type Log } from '../log.ts'
-import { pluginCounter } from '../metrics.ts'
+import { PluginEvents } from '../metrics.ts'
 import { hint, noSuch } from '../nearest.ts'
 import { type Catalog, firstLine, isUserPlugin } from '../pipeline/catalog.ts'
 import type { PluginEntry } from '../pipeline/entry.ts'
@@ -374,12 +374,13 @@ class Compiler {
     const states = this.#shared
     const held = this.#held.get(route)
     const name = definition.name
+    const events = new PluginEvents(name, route ?? '')
     let made = false
     const inTime = (what: string) => {
       if (made) throw new Error(`it asks for ${what} in a phase; that is for its create`)
     }
     const common: SharedContext = {
-      counter: event => pluginCounter(name, '', event),
+      counter: event => new PluginEvents(name, '').counter(event),
       log: (level, message, fields) => log[level](message, { plugin: name, ...fields }),
     }
     try {
@@ -408,14 +409,15 @@ class Compiler {
           shared = states.hold(definition, sharer, held, () => make(common))
           return shared.value as T
         },
-        counter: event => pluginCounter(name, route ?? '', event),
+        counter: event => events.counter(event),
         log: (level, message, fields) =>
           log[level](message, { plugin: name, ...(route === null ? {} : { route }), ...fields }),
       })
       made = true
       checkMade(plugin)
-      return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot, stores, shared }
+      return { key, route, fingerprint: fingerprint(entry.options), definition, plugin, slot, events, stores, shared }
     } catch (error) {
+      events.end()
       // TypeScript does not see that the closure above sets it.
       ;(shared as SharedState | null)?.release()
       const inner = error instanceof PluginOptionsError ? error.path : []
@@ -500,7 +502,7 @@ function closing(sites: readonly PluginSite[], stores: readonly StoreSite[], log
 
 /** Close these plugins; what one throws, or rejects with, is logged and keeps nothing from closing. */
 export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
-  for (const { plugin, definition, shared } of sites) {
+  for (const { plugin, definition, events, shared } of sites) {
     const failed = (error: unknown) => {
       log.error('a plugin failed to close', { plugin: definition.name, error: messageOf(error) })
     }
@@ -512,6 +514,7 @@ export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
         failed(error)
       }
     }
+    events.end()
   }
 }
 
