@@ -40,6 +40,12 @@ export interface HeadLimits {
 const TARGET_BYTE = new Uint8Array(256)
 for (let byte = 0x21; byte < 0x7f; byte++) TARGET_BYTE[byte] = byte === 0x23 ? 0 : 1
 
+// For each byte of a word, see skipWords.
+const SPACES = 0x20202020
+const DELETES = 0x7f7f7f7f
+const ONES = 0x01010101
+const HIGH_BITS = 0x80808080 | 0
+
 const TRAILER: ReadonlySet<string> = new Set(['trailer'])
 
 /** A member of TE that is `trailers` and has no weight of 0, which says the contrary (RFC 9110 10.1.4). */
@@ -227,6 +233,7 @@ export class HeadParser {
     this.hasUnderscore = false
     const seen = this.#seen
     seen.begin(bytes)
+    const { view } = seen
     for (;;) {
       if (at >= limit) return INCOMPLETE
       const line = count < most ? seen.find(count, at, limit) : null
@@ -267,6 +274,7 @@ export class HeadParser {
       while (at < limit && (bytes[at] === SP || bytes[at] === HTAB)) at++
       let valueStart = at
       // Four at a time: values are most of a head.
+      if (view !== null) at = skipWords(view, at, limit)
       while (
         at + 4 <= limit &&
         (VALUE_BYTE[bytes[at]!]! &
@@ -486,6 +494,20 @@ function idleSeconds(value: string): number {
 function matches(bytes: Buffer, at: number, limit: number, text: string): boolean {
   for (let i = 0; i < text.length && at + i < limit; i++) if (bytes[at + i] !== text.charCodeAt(i)) return false
   return true
+}
+
+/**
+ * The offset behind the words from `at` on that hold no control byte: one below 0x20, or 0x7f, sets the high bit of its
+ * place (Hacker's Delight, 6-1; a borrow marks none before the first). What follows was not looked at, or holds one.
+ */
+function skipWords(view: DataView, at: number, limit: number): number {
+  while (at + 4 <= limit) {
+    const word = view.getInt32(at, true)
+    const other = word ^ DELETES
+    if ((((word - SPACES) & ~word) | ((other - ONES) & ~other)) & HIGH_BITS) break
+    at += 4
+  }
+  return at
 }
 
 /** The method as one of a few constants where it is one: comparing those is a pointer comparison. */

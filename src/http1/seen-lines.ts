@@ -52,25 +52,25 @@ class SeenLine {
 export class SeenLines {
   readonly #lines = Array.from({ length: MAX_LINES }, () => new SeenLine())
   /** Of the buffer that two heads in a row came in: a view costs more than it saves one of them. */
-  #view: DataView | null = null
+  #kept: DataView | null = null
   #viewed: Buffer | null = null
   #before: Buffer | null = null
   /** Of the head that is being read; null where it has none. */
-  #current: DataView | null = null
+  view: DataView | null = null
 
   /** A head in `bytes` is to be read. */
   begin(bytes: Buffer): void {
     if (bytes !== this.#viewed && bytes === this.#before) {
       this.#viewed = bytes
-      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+      this.#kept = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
     }
     this.#before = bytes
-    this.#current = bytes === this.#viewed ? this.#view : null
+    this.view = bytes === this.#viewed ? this.#kept : null
   }
 
   /** The kept line of that place in the head, where the bytes from `at` on are the same; else null. */
   find(place: number, at: number, limit: number): SeenLine | null {
-    const view = this.#current
+    const { view } = this
     if (view === null || place >= MAX_LINES) return null
     const line = this.#lines[place]!
     if (line.length === 0 || at + line.length > limit || !line.standsAt(view, at)) return null
@@ -88,7 +88,7 @@ export class SeenLines {
     valueEnd: number,
     end: number,
   ): void {
-    const view = this.#current
+    const { view } = this
     if (view === null || place >= MAX_LINES || end - start > MAX_LENGTH) return
     const line = this.#lines[place]!
     if (++line.misses < PATIENCE || SECRETS.has(known.name)) return

@@ -93,6 +93,31 @@ function keeps(seen: SeenLines, line: string, place = 0): boolean {
   return seen.find(place, 3, end) !== null
 }
 
+t.test('a value that is looked at by words is good where each byte of it is', async t => {
+  // Read first by a parser that has the buffer in view, and then by one that looks at each byte.
+  const viewing = new HeadParser()
+  const limits = { bytes: 1024, count: 100 }
+  let wrong = 0
+  for (let at = 0; at < 4; at++) {
+    for (let length = 1; length <= 12; length++) {
+      for (let place = 0; place < length; place++) {
+        for (let byte = 0; byte < 256; byte++) {
+          const value = [...'v'.repeat(length)]
+          value[place] = String.fromCharCode(byte)
+          const end = lay(`GET / HTTP/1.1\r\nHost: a\r\nCookie: ${value.join('')}\r\n\r\n`, at)
+          const good = byte === 9 || (byte >= 0x20 && byte !== 0x7f)
+          viewing.request(BUFFER, at, end, limits)
+          const read = viewing.request(BUFFER, at, end, limits) === end
+          const bytewise = new HeadParser().request(BUFFER, at, end, limits) === end
+          if (read !== good || bytewise !== good) wrong++
+          else if (good && viewing.headers[1] !== value.join('').replace(/^[ \t]+|[ \t]+$/g, '')) wrong++
+        }
+      }
+    }
+  }
+  t.equal(wrong, 0)
+})
+
 t.test('a line is found again whole and unchanged, in its place alone', async t => {
   const seen = new SeenLines()
   for (const line of ['Accept: text/html', 'te:', 'TE:x', 'Via: 1.1 a', `Accept: ${'y'.repeat(246)}`]) {
