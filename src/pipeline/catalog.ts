@@ -1,5 +1,6 @@
 // The kinds of plugin that a configuration may name: the bundled ones, and modules beside the YAML file; and balancers of users.
 import { readFile, realpath, stat } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { basename, dirname, extname, resolve, sep } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { BalancerDefinition } from '../upstream/balance/user.ts'
@@ -94,6 +95,7 @@ export class Catalog {
     try {
       // Only those who have plugins of their own pay for the compiler.
       const { createJiti } = await import('jiti')
+      forgetData()
       const jiti = createJiti(real, { moduleCache: false, fsCache: false, virtualModules: { ...this.#modules } })
       // Evaluated rather than imported: Node would remember a plain JavaScript module until it ends, and a reload would
       // get the old one; and the modules above are known only to what is transpiled.
@@ -107,6 +109,13 @@ export class Catalog {
       throw new PluginOptionsError(`${name} does not load: ${why}${placeOf(error, name, dirname(real))}`)
     }
   }
+}
+
+/** JSON that a module imports is required: Node would give a reload what it read before. */
+function forgetData(): void {
+  const { cache } = createRequire(import.meta.url)
+  for (const file of Object.keys(cache))
+    if (file.endsWith('.json') && !file.includes(`${sep}node_modules${sep}`)) delete cache[file]
 }
 
 function within<T>(loading: Promise<T>): Promise<T> {

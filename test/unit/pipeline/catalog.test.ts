@@ -53,6 +53,21 @@ t.test('a later catalog reads a changed module anew, whatever its kind', async t
   }
 })
 
+t.test('a later catalog also reads the data and the TypeScript anew that a module imports', async t => {
+  const dir = t.testdir({
+    'mine.ts': `
+      import data from './data.json'
+      import { word } from './word.ts'
+      export default { name: data.name + word, description: '', options: { safeParse() {} }, create() {} }
+    `,
+  })
+  for (const said of ['one', 'two']) {
+    writeFileSync(join(dir, 'data.json'), JSON.stringify({ name: said }))
+    writeFileSync(join(dir, 'word.ts'), `export const word: string = ' ${said}'\n`)
+    t.equal((await new Catalog([]).loadUser('./mine.ts', dir)).name, `${said} ${said}`)
+  }
+})
+
 t.test('what is no plugin says why', async t => {
   const dir = t.testdir({
     'throws.js': 'throw new Error("not today\\nsecond line")\n',
