@@ -20,7 +20,15 @@ const origin = z.string().superRefine((text, context) => {
   const message = originFault(text)
   if (message !== null) context.addIssue({ code: 'custom', message })
 })
-const method = z.string().refine(isToken, { error: 'a method such as GET, or *, is due' })
+/** What browsers write in capitals, however a page has it (Fetch 2.2.1). */
+const NORMALIZED = new Set(['DELETE', 'GET', 'HEAD', 'OPTIONS', 'POST', 'PUT'])
+
+const method = z.string().superRefine((text, context) => {
+  const capitals = text.toUpperCase()
+  if (!isToken(text)) context.addIssue({ code: 'custom', message: 'a method such as GET, or *, is due' })
+  else if (text !== capitals && NORMALIZED.has(capitals))
+    context.addIssue({ code: 'custom', message: `browsers ask for ${capitals}, and compare with case` })
+})
 
 const options = z.strictObject({
   origins: z

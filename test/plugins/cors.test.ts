@@ -216,6 +216,7 @@ t.test('faults at load, each at its place', async t => {
     [{ origins: ['https://app.example.com:443'] }, /browsers write this origin https:\/\/app\.example\.com/],
     [{ origins: ['~('] }, /not a valid regular expression/],
     [{ methods: ['GET, PUT'] }, /methods\[0\]: a method/],
+    [{ methods: ['GET', 'put'] }, /methods\[1\]: browsers ask for PUT/],
   ] as const) {
     const config = { up: { endpoints: ['127.0.0.1:1'] }, plugins: [{ cors }] }
     await t.rejects(startGateway(t, config), { message: said }, JSON.stringify(cors))
