@@ -1,6 +1,8 @@
 // api-key: names the consumer that a key belongs to. Keys are known by their hashes alone.
 import { resolve } from 'node:path'
 import {
+  AttributeError,
+  compileAttribute,
   definePlugin,
   type Exchange,
   PluginOptionsError,
@@ -111,6 +113,15 @@ function source(text: string): Source {
   }
 }
 
+/** Throws PluginOptionsError for a place that no request has: a field of the connection or of framing. */
+function readable(source: string, path: (string | number)[]): void {
+  try {
+    compileAttribute(source)
+  } catch (error) {
+    throw error instanceof AttributeError ? new PluginOptionsError(error.message, path) : error
+  }
+}
+
 /** 401 with a challenge (RFC 9110 11.6.1): of no registered scheme, since there is none for this. */
 function refusal(x: Exchange, bad: boolean): Reply {
   const error = bad ? ', error="invalid_key"' : ''
@@ -121,7 +132,8 @@ export default definePlugin({
   name: 'api-key',
   description: 'Names the consumer by an API key that is known by its SHA-256.',
   options,
-  check(given, { baseDir }) {
+  check(given, { baseDir, part }) {
+    for (const [i, text] of given.from.entries()) part(() => readable(text, ['from', i]))
     allKeys(given, baseDir)
   },
   vouches: true,

@@ -141,6 +141,7 @@ t.test('faults', async t => {
   await fails({ keys: { a: hashOf('x'), b: [hashOf('y'), hashOf('x')] } }, {}, /keys\.b: .*already one of a/)
   await fails({ keys: { 'a b': hashOf('x') } }, {}, /a consumer is named with/)
   await fails({ keys: { a: hashOf('x') }, from: ['cookie.x'] }, {}, /header\.NAME or query\.NAME is due/)
+  await fails({ keys: { a: hashOf('x') }, from: ['header.connection'] }, {}, /from\[0\]: .* is never there/)
   await fails({ file: 'k.yaml' }, {}, /k\.yaml: cannot be read: there is no such file/)
   await fails({ file: 'k.yaml' }, { 'k.yaml': `a: ${hashOf('x')}\nb: plain-key\n` }, /line 2: .*not written plainly/)
   await fails({ file: 'k.yaml' }, { 'k.yaml': 'plain-key\n' }, /line 1: /)

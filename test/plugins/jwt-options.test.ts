@@ -136,6 +136,7 @@ t.test('faults', async t => {
   await fails(`${good}, from: [authorization]`, 'header.NAME, cookie.NAME or query.NAME is due')
   await fails(`${good}, from: []`, 'from')
   await fails(`${good}, from: ["header.a b"]`, 'is due')
+  await fails(`${good}, from: [cookie.t, header.Proxy-Authorization]`, /from\[1\]: .* is never there/)
   await fails(`${good}, leeway: 30`, 'a duration with its unit is due')
   await fails(`${good}, cache: -1`, 'cache')
   await fails(`${good}, forward: { claims: { sub: "x user" } }`, 'a header name is due')
