@@ -126,7 +126,7 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
         return {
           issuer: issuer.issuer,
           ...(source !== undefined && {
-            jwks: source.url,
+            jwks: source.place,
             keys: source.current?.keys.length ?? 0,
             fetchedAt: source.fetchedAt === 0 ? null : new Date(source.fetchedAt).toISOString(),
             failingSince: source.failingSince === 0 ? null : new Date(source.failingSince).toISOString(),

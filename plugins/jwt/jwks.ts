@@ -29,6 +29,8 @@ export interface JwksObserver {
 /** See the head of this file. One of each URL lives in a process: get it with `acquireJwks`. */
 export class JwksSource {
   readonly url: string
+  /** The URL as it is told: without its query, which may hold a key. */
+  readonly place: string
   /** Null before the first fetch that went well, and after a day of failures. */
   current: KeySet | null = null
   /** When it was last fetched well; 0 before that. */
@@ -52,6 +54,7 @@ export class JwksSource {
   /** `timeout` is of one fetch, in real milliseconds. Nothing is fetched before `start`. */
   constructor(url: string, clock: Clock, timeout = TIMEOUT) {
     this.url = url
+    this.place = url.split('?', 1)[0]!
     this.#clock = clock
     this.#timeout = timeout
   }
@@ -167,12 +170,12 @@ export class JwksSource {
   #tellOfSuccess(usable: number, leftOut: readonly string[]): void {
     const [observer] = this.observers
     observer?.count('jwks_refreshed')
-    if (this.failingSince !== 0) observer?.log('info', 'the keys can be fetched again', { url: this.url })
+    if (this.failingSince !== 0) observer?.log('info', 'the keys can be fetched again', { url: this.place })
     const text = leftOut.join('; ')
     if (text !== this.#leftOut || usable === 0) {
       this.#leftOut = text
-      if (usable === 0) observer?.log('warn', 'no key can be used', { url: this.url, leftOut })
-      else if (text !== '') observer?.log('info', 'some keys are left out', { url: this.url, leftOut })
+      if (usable === 0) observer?.log('warn', 'no key can be used', { url: this.place, leftOut })
+      else if (text !== '') observer?.log('info', 'some keys are left out', { url: this.place, leftOut })
     }
   }
 
@@ -183,7 +186,7 @@ export class JwksSource {
     if (this.failingSince === 0) {
       this.failingSince = now
       observer?.log('warn', 'the keys cannot be fetched', {
-        url: this.url,
+        url: this.place,
         error: reason(error),
         keepsOld: this.current !== null,
       })
@@ -191,7 +194,7 @@ export class JwksSource {
     if (this.current !== null && now - this.failingSince >= STALE) {
       this.current.end()
       this.current = null
-      observer?.log('error', 'the keys could not be fetched for a day and no longer count', { url: this.url })
+      observer?.log('error', 'the keys could not be fetched for a day and no longer count', { url: this.place })
     }
     const pause = Math.min(BACKOFF * 2 ** Math.min(this.#failures, 6), LONGEST_BACKOFF)
     this.#failures++

@@ -209,6 +209,20 @@ t.test('outage: the old keys count for a day', async t => {
   t.equal(await status(timed(clock, one)), 401)
 })
 
+t.test('what is told of a key set shows no parameter of its URL, which may hold a key', async t => {
+  const clock = new FakeClock()
+  const jwks = await JwksServer.start(t)
+  const { gateway, facts } = await start(t, clock, `${jwks.url}?code=hush`)
+  const line = () => gateway.log.find(({ message }) => message === 'the keys cannot be fetched')
+  await eventually(
+    () => line() !== undefined,
+    () => 'no failure is logged',
+  )
+  t.equal(line()!.fields.url, jwks.url)
+  t.same(jwks.requests, ['/jwks.json?code=hush'], 'it is asked for as it stands')
+  t.notMatch(JSON.stringify(facts()), /hush/)
+})
+
 t.test('keys that were never fetched', async t => {
   const clock = new FakeClock()
   const jwks = await JwksServer.start(t)
