@@ -142,7 +142,7 @@ export class JwksSource {
       const { statusCode, headers, body } = await request(this.url, {
         dispatcher: this.#agent,
         signal: abort.signal,
-        headers: { accept: 'application/jwk-set+json, application/json' },
+        headers: { accept: 'application/jwk-set+json, application/json', 'accept-encoding': 'identity' },
       })
       // Left unread it would hold the connection; an error of the rest concerns nobody.
       body.on('error', () => {})
@@ -160,7 +160,7 @@ export class JwksSource {
         }
         pieces.push(piece)
       }
-      return { ...readKeySet(parse(Buffer.concat(pieces))), keepFor: keepFor(headers) }
+      return { ...readKeySet(parse(Buffer.concat(pieces), headers['content-encoding'])), keepFor: keepFor(headers) }
     } finally {
       clearTimeout(timer)
       this.#abort = null
@@ -207,12 +207,13 @@ export class JwksSource {
   }
 }
 
-function parse(bytes: Buffer): unknown {
+/** `coding` is what Content-Encoding says: none was asked for, but a server may send it all the same. */
+function parse(bytes: Buffer, coding: string | string[] = ''): unknown {
   try {
     // TextDecoder takes off a byte order mark, with which Windows writes files (RFC 8259 8.1).
     return JSON.parse(new TextDecoder().decode(bytes))
   } catch {
-    throw new Error('the answer is no JSON')
+    throw new Error(`the answer is no JSON${coding.length === 0 ? '' : `, its Content-Encoding is ${coding}`}`)
   }
 }
 

@@ -2,6 +2,7 @@
 // Over 300 lines because every case plays the same kind of server and the same clock.
 import { rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import jwt, { createJwt } from '../../plugins/jwt/index.ts'
 import { acquireJwks, type JwksObserver, JwksSource, keepFor } from '../../plugins/jwt/jwks.ts'
@@ -287,6 +288,29 @@ t.test('a client that goes away while its token waits for keys', async t => {
   client.reset()
   await gateway.quiet()
   t.equal(up.requests.length, 0)
+})
+
+t.test('a key set is asked for as it is; one that comes compressed all the same is told as that', async t => {
+  const clock = new FakeClock()
+  const observer = new Observer()
+  const jwks = await JwksServer.start(t)
+  const compressed = gzipSync(JSON.stringify({ keys: [one.jwk] }))
+  let heeds = true
+  // Without the field any coding would do (RFC 9110 12.5.3).
+  jwks.answer = (response, { headers }) => {
+    if (heeds && headers['accept-encoding'] === 'identity') response.end(JSON.stringify({ keys: [one.jwk] }))
+    else response.writeHead(200, { 'content-encoding': 'gzip' }).end(compressed)
+  }
+  const source = new JwksSource(jwks.url, clock)
+  source.observers.push(observer)
+  t.teardown(() => source.close())
+  source.start()
+  await observer.fetched(1)
+  t.equal(source.current?.keys.length, 1)
+  heeds = false
+  clock.pass(10 * MINUTE)
+  await observer.fetched(2)
+  t.equal(observer.lines.at(-1)?.fields?.['error'], 'the answer is no JSON, its Content-Encoding is gzip')
 })
 
 t.test('lies', async t => {
