@@ -61,7 +61,7 @@ export class StaleAnswers {
 
   /** The answer to give instead, or null. */
   answer(x: Exchange, now: number): Reply | null {
-    if (x.head.method !== 'GET') return null
+    if (!isPlainGet(x)) return null
     const key = keyOf(x)
     const entry = this.#kept.get(key)
     if (entry === undefined) return null
@@ -77,7 +77,7 @@ export class StaleAnswers {
   /** Begin to take down the answer in `x.response`; null where it must not be kept, or too much is under way already. */
   begin(x: Exchange, now: number): Capture | null {
     const { head, response } = x
-    if (head.method !== 'GET' || response === null || response.status !== 200) return null
+    if (!isPlainGet(x) || response === null || response.status !== 200) return null
     if (response.bodyLength > this.#largest || this.#pending + this.#largest > this.#bytes) return null
     const control = readControl(response.headers)
     if (control.forbidden || asksForNoStore(head.headers)) return null
@@ -152,6 +152,11 @@ function wholeOf({ chunks, length }: Capture): Buffer {
     at += chunk.length
   }
   return body
+}
+
+/** Nothing but the head says what is asked for: some searches are a GET with the question in its body. */
+function isPlainGet({ head }: Exchange): boolean {
+  return head.method === 'GET' && head.bodyLength === 0
 }
 
 function keyOf(x: Exchange): string {

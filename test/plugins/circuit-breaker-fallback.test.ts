@@ -251,6 +251,32 @@ t.test('stale: an identified client’s answer is its own, whatever it was ident
   t.equal((await b.ask('/mine')).status, 503)
 })
 
+t.test('stale: what a GET with a body asks for stands in it, and is never answered with something else', async t => {
+  const { up, b, fail } = await stale(t)
+  const search = async (words: string, framing = `Content-Length: ${words.length}`, body = words) => {
+    const client = await b.g.connect()
+    const response = await client.head('GET /search HTTP/1.1', 'Host: a', framing).send(body).response()
+    client.destroy()
+    return response
+  }
+  up.body = 'cats'
+  t.equal((await search('cats')).text, 'cats')
+  await fail()
+  t.equal((await search('dogs')).status, 503)
+  t.equal((await search('dogs', 'Transfer-Encoding: chunked', '4\r\ndogs\r\n0\r\n\r\n')).status, 503)
+  t.equal((await b.ask('/search')).status, 503, 'nor is it kept for one without')
+
+  const other = await stale(t)
+  other.up.body = 'all'
+  await other.b.ask('/search')
+  await other.fail()
+  t.equal((await other.b.ask('/search')).text, 'all')
+  const client = await other.b.g.connect()
+  const dogs = client.head('GET /search HTTP/1.1', 'Host: a', 'Content-Length: 4').send('dogs')
+  t.equal((await dogs.response()).status, 503)
+  client.destroy()
+})
+
 t.test('stale: Vary tells requests apart, and a body that breaks off is not kept', async t => {
   const { up, b, fail } = await stale(t)
   up.fields = ['Vary: Accept-Language, X-A']
