@@ -70,6 +70,8 @@ function explain(
   input: unknown,
   others: readonly string[],
 ): { problems: Problem[]; meant: Path[] } {
+  // A user's module may bring a zod of its own: of an older one only the issues' places and words are known.
+  if (!('_zod' in schema)) return { problems: issues.map(issue => verbatim(issue, input)), meant: [] }
   const problems: Problem[] = []
   const meant: Path[] = []
   all(issues, [])
@@ -195,6 +197,13 @@ function explain(
       )
     }
   }
+}
+
+/** An issue in its own words. */
+function verbatim(issue: Issue, input: unknown): Problem {
+  const path = issue.path as Path
+  if (valueAt(input, path) !== undefined) return { path, message: issue.message, code: 'SLUICE_CONFIG_INVALID' }
+  return { path, message: `is missing: ${issue.message}`, code: 'SLUICE_CONFIG_MISSING' }
 }
 
 /** One sentence for an issue that concerns one value. Values themselves are named only where they are words of ours. */

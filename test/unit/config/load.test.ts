@@ -6,6 +6,7 @@ import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
+import { z as old } from 'zod/v3'
 import bundled from '../../../plugins/bundled.ts'
 import { formatFault } from '../../../src/config/fault.ts'
 import { deepFreeze, faultsIn, loadFile, loadText, remedyIn } from '../../../src/config/load.ts'
@@ -81,6 +82,27 @@ t.test('all faults of one plugin at once, also those that its check finds', asyn
     const { faults } = await loadText(`${HEAD}plugins: [${entry}]\n`, 'g.yaml', { ...context(), catalog })
     const told = faults.map(({ path }) => path.replace(/^plugins\[0\](?:\.[a-z-]+|\["[a-z-]+"\])\./, ''))
     t.same(told.sort(), paths, entry)
+  }
+})
+
+t.test('a schema of an older zod is told in its own words', async t => {
+  const options = old
+    .object({
+      a: old.string(),
+      n: old.number().min(3).default(3),
+      u: old.union([old.string(), old.number()]).optional(),
+    })
+    .strict()
+  const older = { name: 'older', description: '', options, create: () => ({}) } as unknown as PluginDefinition
+  const catalog = new Catalog([older])
+  for (const [given, fault] of [
+    ['{ a: x, b: 1 }', "g.yaml:3:20 plugins[0].older: Unrecognized key(s) in object: 'b' (SLUICE_CONFIG_INVALID)"],
+    ['{ a: x, u: [1] }', 'g.yaml:3:31 plugins[0].older.u: Invalid input (SLUICE_CONFIG_INVALID)'],
+    ['{ a: 1 }', 'g.yaml:3:25 plugins[0].older.a: Expected string, received number (SLUICE_CONFIG_INVALID)'],
+    ['{}', 'g.yaml:3:20 plugins[0].older.a: is missing: Required (SLUICE_CONFIG_MISSING)'],
+  ] as const) {
+    const text = `${HEAD}plugins: [{ older: ${given} }]\nroutes: [{ name: r, match: { path: /* }, upstream: a }]\n`
+    t.same((await loadText(text, 'g.yaml', { env: {}, catalog })).faults.map(formatFault), [fault])
   }
 })
 
