@@ -83,6 +83,8 @@ export class Guards {
     if (this.#found.size < this.#sweepAt) return
     const now = wheel.time()
     this.#drop(guard => guard.idle(now))
+    const left = new Set(Array.from(this.#found.values(), guard => guard.of.upstream))
+    for (const name of this.#sets.keys()) if (!left.has(name) && name !== x.upstream!.name) this.#sets.delete(name)
     this.#sweepAt = Math.max(SWEEP, 2 * this.#found.size)
   }
 

@@ -1,5 +1,8 @@
 // The scopes of circuit-breaker in a running gateway: who shares one, for how long, and where it is shown.
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
+import { Guards } from '../../plugins/circuit-breaker/guards.ts'
 import { wheel } from '../../src/clock.ts'
 import { registry } from '../../src/metrics.ts'
 import { BreakerGateway, QUICK, Service } from '../support/breaker.ts'
@@ -196,4 +199,25 @@ t.test('what routes share stays as long as one of them does, and ends with the l
     () => wheel.size === 0,
     () => `${wheel.size} timers are left`,
   )
+})
+
+t.test('of upstreams that come under ever new names little is kept', async t => {
+  const rules = { window: 10_000, calls: 0, minimumCalls: 20, failureRate: 0.5, slowRate: Number.POSITIVE_INFINITY }
+  const times = { consecutiveFailures: 0, openFor: 10_000, halfOpenCalls: 3, rampUp: 0 }
+  const guards = new Guards('endpoint', { ...rules, ...times }, () => {})
+  t.teardown(() => guards.close())
+  const seen: WeakRef<object>[] = []
+  for (let i = 0; i < 300; i++) {
+    const endpoint = { address: '10.0.0.1:80' }
+    const upstream = { name: `orders-${i}`, endpoints: [endpoint] }
+    seen.push(new WeakRef(upstream))
+    guards.of({ upstream, endpoint } as never)
+  }
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  // What a WeakRef was made of lives to the end of that turn.
+  await new Promise(done => setImmediate(done))
+  collect()
+  const left = seen.filter(upstream => upstream.deref() !== undefined).length
+  t.ok(left <= 65, `${left} of ${seen.length} are kept`)
 })
