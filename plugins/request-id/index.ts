@@ -32,9 +32,8 @@ export default definePlugin({
       },
       onResponse(x) {
         // What went upstream: another entry, with another header, may have named the request anew.
-        const id = x.requestHeader(header) ?? x.requestId
-        x.removeResponseHeader(header)
-        if (x.response !== null) x.addProven(x.response.headers, header, id)
+        // So it is looked at: where no upstream is asked, nobody has seen yet what a plugin wrote.
+        x.setResponseHeader(header, x.requestHeader(header) ?? x.requestId)
       },
     }
   },

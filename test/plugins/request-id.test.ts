@@ -1,5 +1,6 @@
 // request-id through a running gateway: whose id is believed, what an id may be, and that all three sides see the same one.
 import t, { type Test } from 'tap'
+import { definePlugin, type PluginDefinition, z } from '../../src/plugin-api.ts'
 import { startGateway } from '../support/gateway.ts'
 import { RawUpstream } from '../support/raw-upstream.ts'
 
@@ -101,5 +102,29 @@ t.test('a header that the gateway sets itself is a fault', async t => {
       { message: /request-id\.header: this header is set by the gateway/ },
       header,
     )
+  }
+})
+
+t.test('an id that a plugin of the user’s own makes up splits no answer', async t => {
+  const names = definePlugin({
+    name: 'names',
+    description: 'Names the request as it likes.',
+    options: z.strictObject({}),
+    create: () => ({
+      onRequest(x) {
+        x.removeRequestHeader('x-request-id')
+        if (x.head.path === '/list') x.head.headers.push('x-request-id', 'a\r\nx-split: 1')
+        else x.requestId = 'a\r\nx-split: 1'
+      },
+    }),
+  }) as PluginDefinition
+  // It answers by itself: what a plugin wrote to the request goes nowhere, and is not looked at.
+  const routes = [{ name: 'all', match: { path: '/*' }, respond: { status: 200, body: 'hi' } }]
+  const gateway = await startGateway(t, { plugins: ['request-id', 'names'], routes }, { plugins: [names] })
+  for (const path of ['/list', '/id']) {
+    const client = await gateway.connect()
+    const response = await client.head(`GET ${path} HTTP/1.1`, 'Host: a').response()
+    t.same([response.status, response.get('x-split')], [500, ''], path)
+    client.destroy()
   }
 })
