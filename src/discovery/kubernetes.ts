@@ -22,8 +22,10 @@ export const kubernetesOptions = z.strictObject({
     .describe('Namespace of the services; without it that of the service account.'),
   token: z.string().min(1).optional().describe('Token to ask with, instead of `tokenFile`.'),
   tokenFile: file
-    .default(`${ACCOUNT}/token`)
-    .describe('File with the token; read anew for each question, as it rotates.'),
+    .optional()
+    .describe(
+      "File with the token; read anew for each question, as it rotates. Without it that of the service account, and over plain http none (`kubectl proxy` asks with the user's own).",
+    ),
   caFile: file.default(`${ACCOUNT}/ca.crt`).describe('PEM file with the authority of the API server; for https.'),
 })
 
@@ -39,8 +41,10 @@ export function parseSlices(answer: unknown): Reading & { readonly version: stri
   // Go writes a list without entries as null, unless somebody sees to it.
   for (const slice of items === null ? [] : asList(items, 'items')) {
     const { addressType, endpoints, ports: named } = asMap(slice)
-    // Names are for others to resolve: the kind dns does that.
-    if (addressType !== 'IPv4' && addressType !== 'IPv6') continue
+    if (addressType !== 'IPv4' && addressType !== 'IPv6') {
+      leftOut.push(`a slice has addresses of type ${String(addressType)}: the kind dns resolves names`)
+      continue
+    }
     const ports = portsOf(named)
     for (const endpoint of Array.isArray(endpoints) ? endpoints : []) {
       const { addresses, conditions, zone, nodeName } = asMap(endpoint)
@@ -125,8 +129,11 @@ class Kubernetes implements DiscoveryProvider {
   }
 
   async #headers(): Promise<Record<string, string>> {
-    const { token, tokenFile } = this.#options
-    const text = token ?? (await readFile(resolve(this.#baseDir, tokenFile), 'utf8')).trim()
+    const { address, token, tokenFile } = this.#options
+    // The account's token is not for everybody on the way, and outside of a cluster there is none.
+    if (token === undefined && tokenFile === undefined && !isSecure(address)) return {}
+    const path = tokenFile ?? `${ACCOUNT}/token`
+    const text = token ?? (await readFile(resolve(this.#baseDir, path), 'utf8')).trim()
     return { authorization: `Bearer ${text}` }
   }
 

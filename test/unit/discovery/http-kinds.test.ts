@@ -299,7 +299,8 @@ t.test('kubernetes: ready ones, else serving ones; ports by name', async t => {
     ['10.0.0.2'],
     'better than nobody',
   )
-  t.equal(parseSlices(list({ addresses: [] })).leftOut.length, 1)
+  t.same(both.leftOut, ['a slice has addresses of type FQDN: the kind dns resolves names'])
+  t.match(parseSlices(list({ addresses: [] })).leftOut, ['an endpoint has no address', /FQDN/])
   t.same(parseSlices({ metadata: { resourceVersion: '5' }, items: null }).instances, [])
   for (const answer of [{ items: [] }, { metadata: { resourceVersion: '5' } }])
     t.throws(() => parseSlices(answer), AnswerError)
@@ -340,6 +341,20 @@ t.test('kubernetes: 410 Gone, tokens that rotate, lines in pieces, another names
   t.same(ports(await asked.poll('other/orders', null, never)), [3])
   api.state.token = 'third'
   await t.rejects(asked.poll('orders', null, never), { message: 'answered 401' })
+})
+
+t.test('kubernetes: over plain http, as by `kubectl proxy`, no account is needed and no token sent unless it is said', async t => {
+  const sent: unknown[] = []
+  const proxy = await HttpRegistryFake.start(t, 'kubernetes', () => (_url, request, response) => {
+    sent.push(request.headers.authorization)
+    json(response, { metadata: { resourceVersion: '7' }, items: [slice('orders', 1, at(1))] })
+  })
+  proxy.options = { address: proxy.address, namespace: 'shop' }
+  t.same(ports(await (await provider(t, proxy)).poll('orders', null, never)), [1])
+  t.same(ports(await (await provider(t, proxy, { token: 't' })).poll('orders', null, never)), [1])
+  t.same(sent, [undefined, 'Bearer t'])
+  const secure = await provider(t, proxy, { address: proxy.address.replace('http:', 'https:') })
+  await t.rejects(secure.poll('orders', null, never), { code: 'ENOENT' }, 'over https the account is needed')
 })
 
 t.test('kubernetes: where watches end as soon as they begin, the list is read after the interval', async t => {
