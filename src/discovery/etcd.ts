@@ -5,6 +5,7 @@ import { together } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { LeftOut, type Reading, readEntry } from './entry.ts'
 import { askTls, registryAddress, registryTls } from './http-options.ts'
+import { SharedLogin } from './login.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 /** Options of `kind: etcd`. */
@@ -110,6 +111,7 @@ class Etcd implements DiscoveryProvider {
   readonly #leftOut: LeftOut
   /** Of the last login; null when there was none, or when it is refused by now. */
   #token: string | null = null
+  readonly #login = new SharedLogin()
 
   constructor(options: Options, tls: AskTls, { name, log }: ProviderContext) {
     this.#options = options
@@ -169,21 +171,26 @@ class Etcd implements DiscoveryProvider {
         if (this.#token === authorization) this.#token = null
       }
     }
-    this.#token ??= await this.#login({ name: user, password }, signal)
+    const login = (until: AbortSignal) => this.#logIn({ name: user, password }, until)
+    // Others may have one by now.
+    const authorization = this.#token ?? (await this.#login.token(login, signal))
     try {
-      return await ask({ authorization: this.#token })
+      return await ask({ authorization })
     } catch (error) {
       if (!isRefusal(error)) throw error
-      this.#token = null
+      if (this.#token === authorization) this.#token = null
       throw new AnswerError(`etcd does not let ${JSON.stringify(user)} read this: ${error.message}`, error.status)
     }
   }
 
-  async #login(body: { name: string; password: string | undefined }, signal: AbortSignal): Promise<string> {
+  async #logIn(body: { name: string; password: string | undefined }, signal: AbortSignal): Promise<string> {
     try {
       const path = '/v3/auth/authenticate'
       const { token } = asMap(await this.#registry.askJson({ method: 'POST', path, body, signal }))
-      if (typeof token === 'string' && token !== '') return token
+      if (typeof token === 'string' && token !== '') {
+        this.#token = token
+        return token
+      }
     } catch (error) {
       if (!isRefusal(error)) throw error
       if (!(await this.#hasAuth(signal))) throw new AnswerError('etcd has auth turned off: it takes no `user`')

@@ -5,6 +5,7 @@ import { together } from '../units.ts'
 import { AnswerError, type AskTls, asLabels, asList, asMap, HttpRegistry } from './ask.ts'
 import { isPort, LeftOut, type Reading } from './entry.ts'
 import { askTls, registryAddress, registryTls } from './http-options.ts'
+import { SharedLogin } from './login.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance, type ProviderContext } from './provider.ts'
 
 /** Options of `kind: nacos`. */
@@ -51,6 +52,7 @@ class Nacos implements DiscoveryProvider {
   /** Of the last login, and when it has to be renewed by performance.now(). */
   #token: string | null = null
   #renewAt = 0
+  readonly #login = new SharedLogin()
 
   constructor(options: z.output<typeof nacosOptions>, tls: AskTls, { name, log }: ProviderContext) {
     this.#options = options
@@ -71,7 +73,7 @@ class Nacos implements DiscoveryProvider {
   /** Ask for the list; with a new token when one is refused that was good before: it may end early, such as when the servers' secret changes. */
   async #authorized(service: string, query: URLSearchParams, signal: AbortSignal): Promise<Reading> {
     const before = this.#token
-    const token = await this.#login(signal)
+    const token = await this.#currentToken(signal)
     if (token !== null) query.set('accessToken', token)
     try {
       const path = `/nacos/v1/ns/instance/list?${query}`
@@ -85,11 +87,15 @@ class Nacos implements DiscoveryProvider {
   }
 
   /** The token to ask with; null for none. */
-  async #login(signal: AbortSignal): Promise<string | null> {
+  async #currentToken(signal: AbortSignal): Promise<string | null> {
     const { token, user, password } = this.#options
     if (token !== undefined || user === undefined) return token ?? null
     if (this.#token !== null && performance.now() < this.#renewAt) return this.#token
     const form = new URLSearchParams({ username: user, password: password! }).toString()
+    return this.#login.token(until => this.#logIn(form, until), signal)
+  }
+
+  async #logIn(form: string, signal: AbortSignal): Promise<string> {
     const { accessToken, tokenTtl } = asMap(
       await this.#http.askJson({ method: 'POST', path: '/nacos/v1/auth/login', form, signal }),
     )

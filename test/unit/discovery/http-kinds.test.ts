@@ -1,4 +1,5 @@
 // Consul, Nacos, Eureka and Kubernetes: what they answer, as documented and as nobody should, and how they want to be asked.
+import { text } from 'node:stream/consumers'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { AnswerError } from '../../../src/discovery/ask.ts'
@@ -29,6 +30,24 @@ async function provider(t: Test, fake: HttpRegistryFake, more: object = {}, log 
   const made = await definition.create(options, { name: 'registry', baseDir: '/', certificates: NO_CERTIFICATES, log })
   t.teardown(() => made.close?.())
   return made
+}
+
+/** An etcd with auth and no keys, that counts logins; the next `stalls` of them are not answered. */
+async function startEtcdLogin(t: Test) {
+  const state = { logins: 0, token: '', stalls: 0 }
+  const fake = await HttpRegistryFake.start(t, 'etcd', () => async (url, request, response) => {
+    const body = JSON.parse(await text(request))
+    if (url.pathname === '/v3/auth/authenticate') {
+      if (state.stalls-- > 0) return
+      if (body.password !== 'password') return json(response, {}, {}, 400)
+      state.token = `token-${++state.logins}`
+      return json(response, { token: state.token })
+    }
+    if (request.headers.authorization !== state.token) return json(response, {}, {}, 401)
+    json(response, { header: { cluster_id: '1', revision: '7' } })
+  })
+  fake.options = { address: fake.address, user: 'gateway', password: 'password' }
+  return Object.assign(fake, { state })
 }
 
 t.test('consul: addresses, weights, tags and meta', async t => {
@@ -184,6 +203,44 @@ t.test('nacos: what is asked for, and logins that end', async t => {
   t.equal(nacos.state.logins, 5, 'a fixed token is all there is')
   const bad = await provider(t, nacos, { password: 'wrong' })
   await t.rejects(bad.poll('orders', null, never), { message: 'answered 403' })
+})
+
+t.test('nacos, etcd: however many services ask at once, one logs in for all', async t => {
+  const nacos = await startNacos(t, 'gateway', 'password')
+  const etcd = await startEtcdLogin(t)
+  for (const fake of [nacos, etcd]) {
+    const services = Array.from({ length: 30 }, (_, i) => `service-${i}`)
+    const all = (of: DiscoveryProvider) => Promise.all(services.map(name => of.poll(name, null, never)))
+    const asked = await provider(t, fake)
+    await all(asked)
+    t.equal(fake.state.logins, 1, `${fake.kind}: at the start`)
+    fake.state.token = 'of another server'
+    await all(asked)
+    t.equal(fake.state.logins, 2, `${fake.kind}: when the token has ended`)
+
+    const wrong = await provider(t, fake, { password: 'wrong' })
+    const before = fake.polls
+    for (const { status } of await Promise.allSettled(services.map(name => wrong.poll(name, null, never))))
+      if (status !== 'rejected') t.fail('a wrong password is good')
+    t.ok(fake.polls - before <= 2, `${fake.kind}: a wrong password is tried once`)
+  }
+})
+
+t.test('etcd: who gives up a login that others wait for spoils it for nobody', async t => {
+  const etcd = await startEtcdLogin(t)
+  const asked = await provider(t, etcd)
+  etcd.state.stalls = 1
+  const impatient = new AbortController()
+  const first = t.rejects(asked.poll('orders', null, impatient.signal), { name: 'AbortError' })
+  const others = Promise.all([asked.poll('users', null, never), asked.poll('carts', null, never)])
+  await eventually(
+    () => etcd.polls === 1,
+    () => 'nobody logs in',
+  )
+  impatient.abort()
+  await first
+  t.same((await others).map(ports), [[], []])
+  t.equal(etcd.state.logins, 1, 'one of them began anew')
 })
 
 t.test('eureka: up ones, ports that are on, one as itself', async t => {
@@ -343,7 +400,7 @@ t.test('kubernetes: 410 Gone, tokens that rotate, lines in pieces, another names
   await t.rejects(asked.poll('orders', null, never), { message: 'answered 401' })
 })
 
-t.test('kubernetes: over plain http, as by `kubectl proxy`, no account is needed and no token sent unless it is said', async t => {
+t.test('kubernetes: over plain http, as by `kubectl proxy`, no token is sent unless it is said', async t => {
   const sent: unknown[] = []
   const proxy = await HttpRegistryFake.start(t, 'kubernetes', () => (_url, request, response) => {
     sent.push(request.headers.authorization)
