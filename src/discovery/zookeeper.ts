@@ -64,7 +64,7 @@ export function parseChildren(children: ReadonlyMap<string, Uint8Array>): Readin
   return { instances, leftOut }
 }
 
-/** `host:port` as data, or as the name of a node without data, or JSON. Null for an instance that is switched off. */
+/** `host:port` as data, or as the name of a node without data, or JSON. Null for an instance that takes no traffic. */
 function parseChild(name: string, data: string): Instance | string | null {
   if (data.trim() === '') return readEntry(name)
   if (!data.trimStart().startsWith('{')) return readEntry(data)
@@ -83,14 +83,19 @@ function parseChild(name: string, data: string): Instance | string | null {
  */
 function parseCurator(value: Readonly<Record<string, unknown>>): Instance | string | null {
   const { address, port, sslPort, payload, enabled } = value
-  if (enabled === false) return null
   const { metadata } = asMap(payload)
+  if (enabled === false || isOutOfService(asMap(metadata))) return null
   const facts = asMap(metadata ?? payload)
   const labels = { ...asLabels(facts), ...asLabels(value['labels']) }
   const weight = value['weight'] ?? (facts['weight'] === undefined ? 1 : Number(facts['weight'] || Number.NaN))
   const instance = readEntry({ address, port: port ?? sslPort, weight, labels })
   if (typeof instance === 'string' || !isPort(port) || !isPort(sslPort)) return instance
   return { ...instance, ports: { http: port, https: sslPort } }
+}
+
+/** How Spring Cloud takes an instance out of service without ending it: no status is as good as UP. */
+function isOutOfService({ instance_status: status }: Readonly<Record<string, unknown>>): boolean {
+  return typeof status === 'string' && status !== '' && status.toUpperCase() !== 'UP'
 }
 
 /** What is known of one service's node within one session: read once, and again only where a watch fired. */

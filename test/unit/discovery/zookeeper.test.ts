@@ -57,7 +57,11 @@ t.test('children are host:port or what Curator writes', async t => {
     secure: JSON.stringify({ address: '10.0.0.3', port: null, sslPort: 443, payload: { version: 'v2' } }),
     both: JSON.stringify({ address: '::1', port: 80, sslPort: 443, weight: 0.5, labels: { a: 'b' } }),
     off: JSON.stringify({ ...curator, enabled: false }),
+    paused: JSON.stringify({ ...curator, payload: { metadata: { instance_status: 'OUT_OF_SERVICE' } } }),
     '10.0.0.4:90': '',
+    // No status is as good as UP, and what an application's own payload says under that name is its own.
+    none: JSON.stringify({ address: '10.0.0.7', port: 92, payload: { metadata: { instance_status: '' } } }),
+    own: JSON.stringify({ address: '10.0.0.8', port: 93, payload: { instance_status: 'GREEN' } }),
     whole: JSON.stringify({ address: '10.0.0.5:91', payload: 'text' }),
     a: '{"address":"10.0.0.6","port":"80"}',
     b: '{"address":"10.0.0.6","port":80,"payload":{"weight":"many"}}',
@@ -71,6 +75,8 @@ t.test('children are host:port or what Curator writes', async t => {
     { host: '10.0.0.3', port: 443, weight: 1, labels: { version: 'v2' } },
     { host: '::1', port: 80, weight: 0.5, labels: { a: 'b' }, ports: { http: 80, https: 443 } },
     { host: '10.0.0.4', port: 90, weight: 1, labels: {} },
+    { host: '10.0.0.7', port: 92, weight: 1, labels: { instance_status: '' } },
+    { host: '10.0.0.8', port: 93, weight: 1, labels: { instance_status: 'GREEN' } },
     { host: '10.0.0.5', port: 91, weight: 1, labels: {} },
   ])
   t.same(
