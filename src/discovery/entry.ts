@@ -53,6 +53,15 @@ function instanceAt(at: EndpointAddress | string, weight: number, labels: unknow
   return { host: at.host, port: at.port, weight, labels: asLabels(labels) }
 }
 
+/** The first of them for a line of the log, the same in whatever order they come: many registries turn theirs each time. */
+export function firstFaults(faults: readonly string[]): string {
+  return [...faults]
+    .sort()
+    .slice(0, NAMED)
+    .map(fault => fault.slice(0, 200))
+    .join('; ')
+}
+
 /** Tells the log what had to be left out of answers: when that changes, not at every poll. */
 export class LeftOut {
   readonly #registry: string
@@ -75,10 +84,7 @@ export class LeftOut {
       this.#told.delete(service)
       return
     }
-    const text = leftOut
-      .slice(0, NAMED)
-      .map(fault => fault.slice(0, 200))
-      .join('; ')
+    const text = firstFaults(leftOut)
     if (this.#told.get(service) === text) return
     this.#told.set(service, text)
     this.#log.warn('discovery told entries that cannot be read', {

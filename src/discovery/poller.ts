@@ -4,6 +4,7 @@ import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
 import { AnswerError } from './ask.ts'
+import { firstFaults } from './entry.ts'
 import { afterAnswer, afterFailure, BURST, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
 import { type DiscoveryProvider, type Instance, WAIT } from './provider.ts'
 import { byAddress, type Candidate, checkInstance, type Wanted } from './select.ts'
@@ -36,8 +37,6 @@ export interface PollerParts {
 
 /** Of more instances than this reading, checking and using them are turns of the event loop of their own. */
 const SMALL = 1_000
-/** So many instances that were left out are named in the log. */
-const NAMED = 5
 
 /** See the head of this file. Runs from `start` to `close`. */
 export class Poller {
@@ -228,7 +227,7 @@ export class Poller {
       if (typeof checked !== 'string') good.push(checked)
       else faults.push(`${String(instance.host).slice(0, 100)}:${instance.port} ${checked}`)
     }
-    const leftOut = faults.slice(0, NAMED).join('; ')
+    const leftOut = firstFaults(faults)
     if (leftOut !== '' && leftOut !== this.#leftOut) {
       log.warn('discovery told instances that cannot be used', { registry, service, count: faults.length, leftOut })
     }

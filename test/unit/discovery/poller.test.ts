@@ -456,6 +456,18 @@ t.test('a state that could not be written leaves nothing beside its place', asyn
   t.same(readdirSync(dirname(state.path)), [basename(state.path)])
 })
 
+t.test('instances that cannot be used are told once, in whatever order they come', async t => {
+  const { script, pace, poller, lines } = bench(t)
+  const bad = [1, 2, 3, 4, 5, 6].map(last => instance(80, { host: `169.254.0.${last}` }))
+  script.tell(bad)
+  poller.start()
+  await poller.ready
+  script.tell([...bad].reverse())
+  await pace.pass(10_000)
+  t.equal(script.cursors.length, 2)
+  t.equal(lines.filter(line => line.includes('cannot be used')).length, 1)
+})
+
 t.test('two that write the same state at once, as over a reload: it is whole', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
   t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 5 }))
