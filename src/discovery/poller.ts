@@ -140,6 +140,8 @@ export class Poller {
         const waits = waited || found.cursor !== cursor
         const told = this.#usable.get(found.instances) ?? (await this.#read(found.instances))
         if (told.length === 0 && !this.known && this.#parts.options.onEmpty === 'keep') await this.#recall()
+        // Closed meanwhile: whoever came after it keeps the state now.
+        if (signal.aborted) break
         cursor = found.cursor
         const changed = this.#answered(told)
         vain = waited || changed ? 0 : vain + 1

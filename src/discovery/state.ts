@@ -1,5 +1,5 @@
 // The last good answer on disk, so that a cold start without the registry begins from it.
-import { hash } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
@@ -23,16 +23,20 @@ const stateFile = z.object({
   ),
 })
 
-/** How many files were begun beside their place: over a reload two pollers may write the same state at once. */
-let begun = 0
+/** A file that is being written; what it holds next is null once nothing more was said. */
+interface Writing {
+  next: readonly Instance[] | null
+  done: Promise<void>
+}
+
+/** By path, for the whole process: over a reload two pollers have the same file, and whoever spoke last is to count. */
+const writings = new Map<string, Writing>()
 
 /** The file of one service of one registry in the folder `stateDir`. Writes come one after the other. */
 export class StateFile {
   readonly path: string
   readonly #registry: string
   readonly #service: string
-  #writing: Promise<void> | null = null
-  #next: readonly Instance[] | null = null
 
   constructor(stateDir: string, registry: string, service: string) {
     this.#registry = registry
@@ -59,29 +63,43 @@ export class StateFile {
 
   /** Write, whole or not at all: a file beside it takes its place. Of several calls in a row the last counts. */
   write(instances: readonly Instance[]): Promise<void> {
-    this.#next = instances
-    this.#writing ??= this.#writeAll().finally(() => {
-      this.#writing = null
-    })
-    return this.#writing
+    const under = writings.get(this.path)
+    if (under !== undefined) {
+      under.next = instances
+      return under.done
+    }
+    const writing: Writing = { next: instances, done: Promise.resolve() }
+    writings.set(this.path, writing)
+    writing.done = this.#writeAll(writing)
+    return writing.done
   }
 
-  async #writeAll(): Promise<void> {
-    while (this.#next !== null) {
-      const instances = this.#next
-      this.#next = null
-      const state = { version: VERSION, registry: this.#registry, service: this.#service, instances }
-      await makeFolder(dirname(this.path))
-      const beside = `${this.path}.${process.pid}.${++begun}.tmp`
-      try {
-        await writeFile(beside, `${JSON.stringify(state)}\n`, { mode: 0o600 })
-        await rename(beside, this.path)
-      } catch (error) {
-        // On a full disk the half of it would keep the disk full.
-        await rm(beside, { force: true }).catch(() => {})
-        throw error
+  async #writeAll(writing: Writing): Promise<void> {
+    try {
+      while (writing.next !== null) {
+        const instances = writing.next
+        writing.next = null
+        const state = { version: VERSION, registry: this.#registry, service: this.#service, instances }
+        await makeFolder(dirname(this.path))
+        await replaceFile(this.path, `${JSON.stringify(state)}\n`)
       }
+    } finally {
+      // Here and not in who awaits it: what is said from now on begins anew.
+      writings.delete(this.path)
     }
+  }
+}
+
+async function replaceFile(path: string, text: string): Promise<void> {
+  // Gateways that share a folder may have the same process id: containers mostly have 1.
+  const beside = `${path}.${randomUUID()}.tmp`
+  try {
+    await writeFile(beside, text, { mode: 0o600 })
+    await rename(beside, path)
+  } catch (error) {
+    // On a full disk the half of it would keep the disk full.
+    await rm(beside, { force: true }).catch(() => {})
+    throw error
   }
 }
 

@@ -468,14 +468,23 @@ t.test('instances that cannot be used are told once, in whatever order they come
   t.equal(lines.filter(line => line.includes('cannot be used')).length, 1)
 })
 
-t.test('two that write the same state at once, as over a reload: it is whole', async t => {
+t.test('what is still being read when it is closed is not written down: another may write there by now', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-state-'))
   t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 5 }))
-  const long = Array.from({ length: 200 }, (_, i) => instance(i + 1))
-  const writers = [long, [instance(1)]].map(told => ({ told, state: new StateFile(folder, 'r', 's') }))
-  for (let round = 0; round < 50; round++) {
-    await Promise.all(writers.map(({ told, state }) => state.write(told)))
-    const read = await writers[0]!.state.read()
-    t.ok(read?.length === 1 || read?.length === 200)
-  }
+  const state = new StateFile(folder, 'r', 's')
+  const { script, poller } = bench(t, { maxInstances: 5_000 }, state)
+  // So many are read in turns of the event loop of their own.
+  const many = Array.from({ length: 2_000 }, (_, i) => instance(i + 1))
+  const asked = new Promise<void>(resolve => {
+    script.answer = async () => {
+      resolve()
+      return { instances: many, cursor: null }
+    }
+  })
+  poller.start()
+  await asked
+  poller.close()
+  for (let turn = 0; turn < 5; turn++) await new Promise(resolve => setImmediate(resolve))
+  t.notOk(poller.known)
+  t.same(readdirSync(folder), [])
 })

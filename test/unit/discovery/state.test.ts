@@ -1,0 +1,45 @@
+// Tests of the state on disk when several write the same: pollers over a reload, and gateways that share a folder.
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import t, { type Test } from 'tap'
+import { StateFile } from '../../../src/discovery/state.ts'
+import { instance } from '../../support/scripted-poller.ts'
+
+const ROUNDS = 50
+const LONG = Array.from({ length: 2_000 }, (_, i) => instance(i + 1))
+const SHORT = [instance(1)]
+type Pair = [StateFile, StateFile]
+
+function folder(t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'sluice-state-'))
+  t.teardown(() => rmSync(path, { recursive: true, maxRetries: 5 }))
+  return path
+}
+
+t.test('two pollers of one service, as over a reload: what was said last stands there', async t => {
+  const stateDir = folder(t)
+  const older = new StateFile(stateDir, 'r', 's')
+  const newer = new StateFile(stateDir, 'r', 's')
+  for (let round = 0; round < ROUNDS; round++) {
+    const first = older.write(LONG)
+    await Promise.all([first, newer.write(SHORT)])
+    if ((await newer.read())!.length !== 1) return t.fail(`the older one wrote last, in round ${round}`)
+  }
+  t.same(readdirSync(dirname(older.path)), [basename(older.path)])
+})
+
+t.test('two gateways on one folder, whose processes have the same id, as in containers: it is whole', async t => {
+  const stateDir = folder(t)
+  // A module of its own counts for itself, as another process does.
+  const module = new URL('../../../src/discovery/state.ts', import.meta.url)
+  const load = (): Promise<typeof import('../../../src/discovery/state.ts')> => import(`${module}?${randomUUID()}`)
+  const [one, two] = [await load(), await load()].map(({ StateFile }) => new StateFile(stateDir, 'r', 's')) as Pair
+  for (let round = 0; round < ROUNDS; round++) {
+    await Promise.all([one.write(LONG), two.write(SHORT)])
+    const { length } = (await one.read())!
+    if (length !== 1 && length !== LONG.length) return t.fail(`${length} instances in round ${round}`)
+  }
+  t.same(readdirSync(dirname(one.path)), [basename(one.path)])
+})
