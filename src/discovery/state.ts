@@ -1,6 +1,6 @@
 // The last good answer on disk, so that a cold start without the registry begins from it.
 import { hash, randomUUID } from 'node:crypto'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import type { Instance } from './provider.ts'
@@ -31,6 +31,12 @@ interface Writing {
 
 /** By path, for the whole process: over a reload two pollers have the same file, and whoever spoke last is to count. */
 const writings = new Map<string, Writing>()
+
+/** What is still there of a write after this many milliseconds was left by a process that was killed. */
+const ABANDONED = 60_000
+
+/** Folders in which that was cleared away, once a process: few, as each was a `stateDir` of some configuration. */
+const cleared = new Set<string>()
 
 /** The file of one service of one registry in the folder `stateDir`. Writes come one after the other. */
 export class StateFile {
@@ -81,12 +87,27 @@ export class StateFile {
         writing.next = null
         const state = { version: VERSION, registry: this.#registry, service: this.#service, instances }
         await makeFolder(dirname(this.path))
+        await clearAway(dirname(this.path))
         await replaceFile(this.path, `${JSON.stringify(state)}\n`)
       }
     } finally {
       // Here and not in who awaits it: what is said from now on begins anew.
       writings.delete(this.path)
     }
+  }
+}
+
+/** Remove what is half written and old; others in the folder may be at work. What cannot be removed stays. */
+async function clearAway(folder: string): Promise<void> {
+  if (cleared.has(folder)) return
+  cleared.add(folder)
+  const old = Date.now() - ABANDONED
+  const names = await readdir(folder).catch(() => [])
+  for (const name of names) {
+    if (!name.endsWith('.tmp')) continue
+    const path = join(folder, name)
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.NaN }))
+    if (mtimeMs < old) await rm(path, { force: true }).catch(() => {})
   }
 }
 

@@ -1,6 +1,6 @@
 // Tests of the state on disk when several write the same: pollers over a reload, and gateways that share a folder.
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -42,4 +42,23 @@ t.test('two gateways on one folder, whose processes have the same id, as in cont
     if (length !== 1 && length !== LONG.length) return t.fail(`${length} instances in round ${round}`)
   }
   t.same(readdirSync(dirname(one.path)), [basename(one.path)])
+})
+
+t.test('what a process that was killed left half written is cleared away, and nothing else', async t => {
+  const stateDir = folder(t)
+  const state = new StateFile(stateDir, 'r', 's')
+  mkdirSync(dirname(state.path))
+  const names = ['0.json.old.tmp', '0.json.new.tmp', '0.json', 'of-somebody-else'].map(name =>
+    join(dirname(state.path), name),
+  )
+  for (const name of names) writeFileSync(name, '{')
+  const hourAgo = new Date(Date.now() - 3_600_000)
+  for (const name of names) if (!name.includes('new')) utimesSync(name, hourAgo, hourAgo)
+  await state.write(SHORT)
+  const left = [basename(state.path), '0.json', '0.json.new.tmp', 'of-somebody-else']
+  t.same(readdirSync(dirname(state.path)).sort(), left.sort(), 'another gateway may be writing the new one')
+  writeFileSync(names[0]!, '{')
+  utimesSync(names[0]!, hourAgo, hourAgo)
+  await state.write(LONG)
+  t.ok(existsSync(names[0]!), 'once a process')
 })
