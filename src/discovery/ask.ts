@@ -213,7 +213,7 @@ export class HttpRegistry {
     const address = this.#addresses[at % this.#addresses.length]!
     const url = new URL(address.href.replace(/\/$/, '') + path)
     const basic = credentials(url)
-    const asked = request(url, {
+    const sent = request(url, {
       dispatcher: this.#agent,
       method,
       signal,
@@ -228,11 +228,13 @@ export class HttpRegistry {
       ...(form !== undefined && { body: form }),
     })
     // A connection under way hears no signal in undici.
-    const response = await abortable(asked, signal)
+    const response = await abortable(sent, signal)
     if (response.statusCode >= 200 && response.statusCode < 300) return response
     // Destroying tells of an error; without a listener it would end the process.
     response.body.on('error', () => {}).destroy()
-    throw new AnswerError(`answered ${response.statusCode}`, response.statusCode)
+    // Without the query, where Nacos has its token; the credentials are out of the URL.
+    const asked = `${method} ${url.origin}${url.pathname}`
+    throw new AnswerError(`answered ${response.statusCode} to ${asked}`, response.statusCode)
   }
 
   /** Another of several servers may know better: what comes next goes there, however many failed at this one. */

@@ -18,18 +18,21 @@ const signal = new AbortController().signal
 /** A registry with a server for each of the answers. */
 async function registry(t: Test, ...answers: RequestListener[]): Promise<HttpRegistry> {
   const addresses: string[] = []
-  for (const answer of answers) {
-    const server = createServer(answer)
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-    addresses.push(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
-    t.teardown(() => {
-      server.closeAllConnections()
-      server.close()
-    })
-  }
+  for (const answer of answers) addresses.push(`http://127.0.0.1:${await portOf(t, answer)}`)
   const made = new HttpRegistry(addresses)
   t.teardown(() => made.close())
   return made
+}
+
+/** Where a server gives this answer. */
+async function portOf(t: Test, answer: RequestListener): Promise<number> {
+  const server = createServer(answer)
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return (server.address() as AddressInfo).port
 }
 
 async function linesOf(asked: HttpRegistry): Promise<string[]> {
@@ -48,6 +51,17 @@ t.test('lines, however they are cut', async t => {
     response.end()
   })
   t.same(await linesOf(single), expected)
+})
+
+t.test('a status that is none of success says what was asked, without what may be secret', async t => {
+  const answer: RequestListener = (_request, response) => response.writeHead(404).end()
+  const port = await portOf(t, answer)
+  const made = new HttpRegistry([`http://user:secret@127.0.0.1:${port}/nacos`])
+  t.teardown(() => made.close())
+  await t.rejects(made.ask({ path: '/nacos/list?accessToken=secret', signal }), {
+    message: `answered 404 to GET http://127.0.0.1:${port}/nacos/nacos/list`,
+    status: 404,
+  })
 })
 
 t.test('a long line in small pieces takes time in proportion', async t => {
