@@ -258,7 +258,7 @@ export class Poller {
     this.#before = null
     try {
       const found = before ?? (await state?.read()) ?? null
-      if (found === null) return
+      if (found === null || found.length === 0) return
       const instances = this.#checked(found)
       this.fromState = true
       this.#service.take(instances)

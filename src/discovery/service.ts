@@ -43,6 +43,8 @@ export class Service {
   /** By what they want. */
   readonly #views = new Map<string, View>()
   #holding = false
+  /** What was told last was nothing. */
+  #none = false
   #settling = false
 
   constructor(parts: ServiceParts) {
@@ -92,6 +94,7 @@ export class Service {
   /** Take over a whole answer, in the order of addresses, and tell the upstreams. True when it is another than the last. */
   take(told: readonly Candidate[]): boolean {
     this.known = true
+    this.#tellOfNone(told.length === 0)
     if (sameInstances(this.told, told)) return false
     this.told = told
     for (const view of this.#views.values()) this.#take(view)
@@ -104,6 +107,15 @@ export class Service {
     this.#holding = lost > 0
     if (this.#holding) void this.#settle()
     return true
+  }
+
+  /** From the first answer on: most often the name of the service, or where the registry keeps it, is misspelt. */
+  #tellOfNone(none: boolean): void {
+    if (none === this.#none) return
+    this.#none = none
+    const { registry, service, log } = this.#parts
+    if (none) log.warn('the registry tells of no usable instance of a service', { registry, service })
+    else log.info('the registry tells of instances of a service now', { registry, service })
   }
 
   #take(view: View): void {

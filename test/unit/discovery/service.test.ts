@@ -163,6 +163,24 @@ t.test('an upstream that takes nothing of what is told says so once', async t =>
   }
 })
 
+t.test('a service that the registry has no instance of is told in the log: its name may be misspelt', async t => {
+  for (const onEmpty of ['keep', 'drop'] as const) {
+    const made = bench(t, { onEmpty })
+    const lines = () => made.lines.filter(line => / the registry tells of (no usable )?instance/.test(line))
+    made.poller.start()
+    await made.poller.ready
+    const none = 'warn the registry tells of no usable instance of a service {"registry":"r","service":"s"}'
+    t.same(lines(), [none])
+    await tell(made)
+    await tell(made, instance(1), instance(2))
+    await tell(made, instance(1), instance(3))
+    const some = 'info the registry tells of instances of a service now {"registry":"r","service":"s"}'
+    t.same(lines(), [none, some])
+    await tell(made)
+    t.same(lines(), [none, some, none], 'also of one that loses its last')
+  }
+})
+
 t.test('more instances than maxInstances are a failure', async t => {
   const made = bench(t, { maxInstances: 2 })
   made.script.tell([instance(1), instance(2)])
