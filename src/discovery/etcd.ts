@@ -18,7 +18,7 @@ export const etcdOptions = z
       .string()
       .min(1)
       .default('/services/')
-      .describe('What keys begin with: PREFIX + service + `/` + anything.'),
+      .describe('What keys begin with, a `/` at its end included: PREFIX + service + `/` + anything.'),
     user: z.string().min(1).optional().describe('Name to log in with; needs `password`.'),
     password: z.string().min(1).optional().describe('Password of `user`.'),
     tls: registryTls,
