@@ -156,7 +156,8 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     const upstream = x.upstream
     const endpoint = upstream === null ? null : upstream.balancer.pick(x.snapshot.keyFor(upstream, x), x.endpoint)
     if (upstream === null || endpoint === null) {
-      this.fail(x, new GatewayError('SLUICE_NO_ENDPOINT', `upstream ${upstream?.name} has no endpoint`))
+      const why = `upstream ${upstream?.name} has no endpoint: ${upstream?.whyNone}`
+      this.fail(x, new GatewayError('SLUICE_NO_ENDPOINT', why))
       return
     }
     x.endpoint = endpoint.pool.full ? this.#withRoom(x, upstream, endpoint) : endpoint

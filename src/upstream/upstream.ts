@@ -119,6 +119,20 @@ export class Upstream {
     return this.#subscription?.view ?? null
   }
 
+  /** Why the balancer picks none, for the log. */
+  get whyNone(): string {
+    const { endpoints, poller } = this
+    const { length } = endpoints
+    // Asked for each request that fails by it: of many endpoints mostly the first says enough.
+    if (this.available) return `the balancer picks none of ${length}`
+    if (endpoints.some(({ weight }) => weight > 0)) return `none of ${length} is healthy`
+    if (length > 0) return `all ${length} have weight 0`
+    if (poller === null) return 'none is configured'
+    const mismatch = this.view?.mismatch ?? null
+    if (mismatch !== null) return mismatch
+    return poller.failure === null ? 'the registry tells of no instance' : `discovery fails: ${poller.failure}`
+  }
+
   #discovered(): void {
     this.update(this.#subscription!.view.endpoints)
   }

@@ -4,6 +4,7 @@ import { BALANCERS } from '../../../src/upstream/balance/algorithms.ts'
 import type { ActiveState } from '../../../src/upstream/health/health.ts'
 import { upstreamOptions } from '../../../src/upstream/options.ts'
 import { Upstream } from '../../../src/upstream/upstream.ts'
+import { bench, instance } from '../../support/scripted-poller.ts'
 import { eventually } from '../../support/within.ts'
 
 const log = { debug() {}, info() {}, warn() {}, error() {} }
@@ -85,4 +86,31 @@ t.test('an ejection that goes over lasts no longer than one that begins', async 
     () => 'the ejection never ends',
   )
   t.equal(long.balancer.endpoints.length, 1)
+})
+
+t.test('why there is nothing to pick', async t => {
+  t.equal(make(t, 0, {}).whyNone, 'none is configured')
+  const off = make(t, 0, { endpoints: [{ address: '127.0.0.1:1', weight: 0 }] })
+  t.equal(off.whyNone, 'all 1 have weight 0')
+  const ill = make(t, 2, { health: { active: {}, panicBelow: '0%' } })
+  for (const i of [0, 1]) probed(ill, i, 'unhealthy')
+  t.equal(ill.whyNone, 'none of 2 is healthy')
+  t.equal(make(t, 2, {}).whyNone, 'the balancer picks none of 2', 'a balancer of the user')
+
+  const { script, poller, pace } = bench(t)
+  const options = upstreamOptions.parse({ discover: { from: 'r', service: 's', labels: { version: 'v2' } } })
+  const makeBalancer = BALANCERS.random
+  const parts = { resolve: (path: string) => path, makeBalancer, poller, previous: null, log }
+  const found = new Upstream('up', options, parts)
+  t.teardown(() => found.close())
+  script.answer = () => Promise.reject(new Error('it is away'))
+  poller.start()
+  await poller.ready
+  t.equal(found.whyNone, 'discovery fails: it is away')
+  script.tell([])
+  await pace.pass(30_000)
+  t.equal(found.whyNone, 'the registry tells of no instance')
+  script.tell([instance(1)])
+  await pace.pass(30_000)
+  t.match(found.whyNone, /none of 1 instances has the labels wanted \(version\)/)
 })
