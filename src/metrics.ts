@@ -150,6 +150,9 @@ const polls = new Counter({
   registers: [registry],
 })
 
+const POLL_RESULTS = ['changed', 'same', 'failed'] as const
+type PollResult = (typeof POLL_RESULTS)[number]
+
 /** What is shown of one service that discovery looks after. */
 export interface DiscoveredService {
   readonly registry: string
@@ -160,7 +163,8 @@ export interface DiscoveredService {
   readonly held: number
 }
 
-const discovered = new Set<() => readonly DiscoveredService[]>()
+/** Those under `discovery:`, in the order in which they were opened. */
+const discovered = new Set<{ readonly name: string; readonly list: () => readonly DiscoveredService[] }>()
 
 function discoveryGauge(name: string, help: string, value: (service: DiscoveredService) => number): void {
   new Gauge({
@@ -170,7 +174,9 @@ function discoveryGauge(name: string, help: string, value: (service: DiscoveredS
     registers: [registry],
     collect() {
       this.reset()
-      for (const list of discovered) for (const one of list()) this.labels(one.registry, one.service).set(value(one))
+      // The first of a name last: until a reload has the new one's answer, the old one is in use.
+      for (const { list } of [...discovered].reverse())
+        for (const one of list()) this.labels(one.registry, one.service).set(value(one))
     },
   })
 }
@@ -188,12 +194,17 @@ discoveryGauge(
 )
 
 /** A registry was asked. */
-export function countPoll(registry: string, result: 'changed' | 'same' | 'failed'): void {
+export function countPoll(registry: string, result: PollResult): void {
   polls.labels(registry, result).inc()
 }
 
-/** Show services for as long as what this returns is not called. */
-export function discoveryGauges(list: () => readonly DiscoveredService[]): () => void {
-  discovered.add(list)
-  return () => void discovered.delete(list)
+/** Show the services of a registry, until what this returns is called; of several with one name the first counts. */
+export function showRegistry(name: string, list: () => readonly DiscoveredService[]): () => void {
+  const own = { name, list }
+  discovered.add(own)
+  return () => {
+    discovered.delete(own)
+    if (![...discovered].some(other => other.name === name))
+      for (const result of POLL_RESULTS) polls.remove(name, result)
+  }
 }

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path'
 import { type CertificateFiles, pathsAt, readCertificates } from '../http/certificates.ts'
 import type { Log } from '../log.ts'
-import { discoveryGauges } from '../metrics.ts'
+import { showRegistry } from '../metrics.ts'
 import { certificatePlaces, type DiscoveryOptions } from './options.ts'
 import { Poller } from './poller.ts'
 import type { DiscoveryProvider, Instance } from './provider.ts'
@@ -41,7 +41,7 @@ export class Registry {
     this.#provider = provider
     this.#context = context
     this.#certificates = certificates
-    this.#forget = discoveryGauges(() =>
+    this.#forget = showRegistry(name, () =>
       Array.from(this.#pollers.values(), poller => ({
         registry: name,
         service: poller.service,

@@ -1,6 +1,6 @@
 // The metrics of the process: what plugins count is shown for as long as one of that route is there, and no longer.
 import t from 'tap'
-import { PluginEvents, registry } from '../../src/metrics.ts'
+import { countPoll, PluginEvents, registry, showRegistry } from '../../src/metrics.ts'
 import { startReloading } from '../support/reloading-gateway.ts'
 import { eventually } from '../support/within.ts'
 
@@ -56,3 +56,28 @@ ${routes.map(name => `  - { name: ${name}, match: { path: /${name} }, plugins: [
   t.equal(await ask('metrics-b'), 403)
   t.match(await shown('ip-filter'), { 'metrics-b': 3 }, 'an instance with other options goes on counting')
 })
+
+/** What a metric of discovery shows of one registry. */
+async function discovered(metric: string, name: string): Promise<number[]> {
+  const { values } = await registry.getSingleMetric(metric)!.get()
+  return values.filter(({ labels }) => labels['registry'] === name).map(({ value }) => value)
+}
+
+t.test(
+  'a registry that a reload opens anew is shown once the old one has gone, and its polls as long as any is there',
+  async t => {
+    const told = (instances: number) => [{ registry: 'metrics-r', service: 's', age: 0, instances, held: 0 }]
+    const instances = () => discovered('sluice_discovery_instances', 'metrics-r')
+    const polls = () => discovered('sluice_discovery_polls_total', 'metrics-r')
+    const endOld = showRegistry('metrics-r', () => told(3))
+    countPoll('metrics-r', 'changed')
+    const endNew = showRegistry('metrics-r', () => told(0))
+    t.same(await instances(), [3], 'the new one has not answered, and nothing goes by it yet')
+    endOld()
+    t.same(await instances(), [0])
+    t.same(await polls(), [1], 'a counter does not go back')
+    endNew()
+    t.same(await instances(), [])
+    t.same(await polls(), [], 'registries come and go')
+  },
+)
