@@ -104,6 +104,14 @@ export class Registry {
     }
   }
 
+  /**
+   * Write all state anew. Called when a reload is over that opened another registry of this name: both had the same files,
+   * and those are to hold what the one says that is in use.
+   */
+  keep(): void {
+    for (const poller of this.#pollers.values()) poller.keep()
+  }
+
   close(): void {
     this.#forget()
     for (const poller of this.#pollers.values()) poller.close()

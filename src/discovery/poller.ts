@@ -71,7 +71,7 @@ export class Poller {
     this.#parts = rest
     this.#pace = pace
     this.#before = before
-    this.#service = new Service({ registry, service, options, log, pace, signal, changed: () => this.#keep() })
+    this.#service = new Service({ registry, service, options, log, pace, signal, changed: () => this.keep() })
     this.ready = new Promise(resolve => {
       this.#becomeReady = resolve
     })
@@ -212,7 +212,7 @@ export class Poller {
     this.#before = null
     const first = !this.known
     const changed = this.#service.take(told)
-    if (first || changed || this.#stateFails) this.#keep()
+    if (first || changed || this.#stateFails) this.keep()
     countPoll(registry, changed ? 'changed' : 'same')
     return changed
   }
@@ -269,7 +269,7 @@ export class Poller {
         instances: instances.length,
       })
       // The folder may be another one than it was written to.
-      if (before !== null) this.#keep()
+      if (before !== null) this.keep()
     } catch (error) {
       const fields = { registry, service, ...(before === null && { file: state?.path }), error: messageOf(error) }
       log.warn('the kept state of discovery cannot be used', fields)
@@ -277,10 +277,11 @@ export class Poller {
   }
 
   /** Write down what is in use; what goes wrong is said once, and tried again with each answer. */
-  #keep(): void {
+  keep(): void {
     const { state, log } = this.#parts
-    if (state === null) return
-    state.write(this.inUse!).then(
+    const { inUse } = this
+    if (state === null || inUse === null) return
+    state.write(inUse).then(
       () => {
         this.#stateFails = false
       },

@@ -445,6 +445,7 @@ class Compiler {
     }
     for (const [name, site] of previous.registries) if (this.#registries.get(name) !== site) site.registry.close()
     for (const { registry } of this.#registries.values()) registry.sweep()
+    for (const registry of this.#freshRegistries) registry.keep()
     const gone = [...previous.sites.values()].filter(site => this.#sites.get(site.key) !== site)
     const left = [...previous.stores.values()].filter(({ store }) => this.#stores.get(store.name)?.store !== store)
     // Requests that began under the old snapshot still run through its plugins.
@@ -453,7 +454,10 @@ class Compiler {
 
   discard(): void {
     for (const upstream of this.#freshUpstreams) upstream.close()
-    for (const registry of this.#freshRegistries) registry.close()
+    for (const registry of this.#freshRegistries) {
+      registry.close()
+      this.#previous?.registries.get(registry.name)?.registry.keep()
+    }
     for (const { registry } of this.#registries.values()) registry.sweep()
     closeSites(this.#freshSites, this.#context.log)
     for (const store of this.#freshStores) store.close()

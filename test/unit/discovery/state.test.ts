@@ -1,11 +1,15 @@
 // Tests of the state on disk when several write the same: pollers over a reload, and gateways that share a folder.
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { StateFile } from '../../../src/discovery/state.ts'
+import { startReloading } from '../../support/reloading-gateway.ts'
 import { instance } from '../../support/scripted-poller.ts'
+import { eventually } from '../../support/within.ts'
 
 const ROUNDS = 50
 const LONG = Array.from({ length: 2_000 }, (_, i) => instance(i + 1))
@@ -62,3 +66,34 @@ t.test('what a process that was killed left half written is cleared away, and no
   await state.write(LONG)
   t.ok(existsSync(names[0]!), 'once a process')
 })
+
+t.test(
+  'the state is of the registry that is in use: a reload that comes to nothing leaves none of its own',
+  async t => {
+    const state = new StateFile(join(folder(t), 'state'), 'here', 's')
+    const inUse = folder(t)
+    for (const port of [1, 2]) writeFileSync(join(inUse, `${port}.json`), `["10.0.0.1:${port}"]`)
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    t.teardown(() => void taken.close())
+    const config = (file: number, port = 0) => `
+listeners: [{ name: a, port: 0 }, { name: b, port: ${port} }]
+admin: off
+stateDir: ${dirname(dirname(state.path))}
+discovery: { here: { kind: file, path: ${join(inUse, `${file}.json`)} } }
+upstreams: { up: { discover: { from: here, service: s } } }
+routes: [{ name: r, upstream: up }]
+`
+    const gateway = await startReloading(t, config(1))
+    const holds = (port: number) =>
+      eventually(
+        async () => (await state.read())?.[0]?.port === port,
+        () => `it is not that of ${port}`,
+      )
+    await holds(1)
+    t.notOk(await gateway.reload(config(2, (taken.address() as AddressInfo).port)), 'the port is in use')
+    await holds(1)
+    t.ok(await gateway.reload(config(2)), gateway.faults.join())
+    await holds(2)
+  },
+)
