@@ -12,12 +12,15 @@ export interface Log {
   error(message: string, fields?: Record<string, unknown>): void
 }
 
-/** A log that writes to standard error at `level`. */
+/** Bytes of lines that are kept where none can be written; what is past them is lost. */
+const MAX_KEPT = 4 * 1024 * 1024
+
+/** A log that writes to standard error at `level`. Never throws: lines that cannot be written are, once they can. */
 export function createLog(level: LogLevel = 'info'): Log {
-  const out = pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
-  )
+  const destination = pino.destination({ fd: 2, sync: true, maxLength: MAX_KEPT })
+  // A full disk (ENOSPC) or a terminal that is gone (EIO): to end for it would let one failing upstream end all requests.
+  destination.on('error', () => {})
+  const out = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination)
   return {
     debug: (message, fields) => out.debug(fields ?? {}, message),
     info: (message, fields) => out.info(fields ?? {}, message),

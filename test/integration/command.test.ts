@@ -2,7 +2,7 @@
 
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, symlinkSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, symlinkSync } from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -360,4 +360,30 @@ t.test('whoever reads what it prints may leave', async t => {
   process.closeOutput()
   t.same(await process.exit(START), { code: 0, signal: null })
   t.equal(process.err, '')
+})
+
+t.test('a log that cannot be written costs no request', { skip: process.platform !== 'linux' }, async t => {
+  const folder = t.testdir({ 'gateway.yaml': FINE })
+  // As a file on a disk without room: each write fails with ENOSPC.
+  const full = openSync('/dev/full', 'w')
+  const child = spawn(process.execPath, [MAIN, 'start', '-c', join(folder, 'gateway.yaml')], {
+    stdio: ['ignore', 'pipe', full],
+  })
+  closeSync(full)
+  t.teardown(() => child.kill('SIGKILL'))
+  const ended = once(child, 'exit')
+  let out = ''
+  child.stdout!.setEncoding('utf8').on('data', text => {
+    out += text
+  })
+  await eventually(
+    () => /^admin on/m.test(out) || child.exitCode !== null,
+    () => `not started: ${out}`,
+    START,
+  )
+  const [, url] = /^listener web on (\S+)/.exec(out)!
+  for (let i = 0; i < 3; i++)
+    t.equal((await fetch(url!, { headers: { connection: 'close' } })).status, 502, 'is logged')
+  child.kill('SIGTERM')
+  t.same(await within(START, ended, () => 'it does not end'), [0, null])
 })
