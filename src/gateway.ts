@@ -284,6 +284,7 @@ export class Gateway {
     if (admin !== this.#admin) {
       void this.#admin?.close()
       this.#admin = admin
+      if (admin !== null) this.#log.info('the admin pages were opened', { host: admin.host, port: admin.port })
     }
     this.#lastReload = { at: new Date().toISOString(), ok: true, faults: [] }
     countReload(true)

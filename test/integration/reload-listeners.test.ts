@@ -75,6 +75,17 @@ t.test('a port goes from a listener to the admin pages, and back; two swap their
   t.equal((await ask(t, first)).text, 'here')
 })
 
+t.test('the log says where the admin pages went', async t => {
+  const { g, reload } = await start(t, ['name: a, port: 0'])
+  const told = () =>
+    g.log.filter(({ message }) => message === 'the admin pages were opened').map(({ fields }) => fields)
+  t.ok(await reload(['name: a, port: 0'], '{ port: 0 }'), g.faults.join())
+  t.same(told(), [{ host: '127.0.0.1', port: g.gateway.adminPort }])
+  t.equal((await ask(t, g.gateway.adminPort, '/healthz')).status, 200)
+  t.ok(await reload(['name: a, port: 0'], `{ port: ${g.gateway.adminPort} }`), g.faults.join())
+  t.equal(told().length, 1, 'they stayed')
+})
+
 t.test('port 0, then the port that it came to: nothing is opened', async t => {
   const { g, reload } = await start(t, ['name: a, port: 0'], '{ port: 0 }')
   const [before] = g.gateway.listeners
