@@ -41,6 +41,8 @@ export class AdminServer implements Door {
   constructor(source: AdminSource) {
     this.#source = source
     this.#server = createServer((request, response) => this.#answer(request, response))
+    // Accepting can fail later (ENOMEM): that costs the one who wanted in, and not the process.
+    this.#server.on('error', () => {})
     this.#server.headersTimeout = 5000
     this.#server.requestTimeout = 5000
     this.#server.maxConnections = 256

@@ -1,5 +1,6 @@
 // The admin pages: what each shows, what none shows, and how they refuse.
 import { writeFileSync } from 'node:fs'
+import { type AddressInfo, Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { Gauge } from 'prom-client'
 import t, { type Test } from 'tap'
@@ -230,4 +231,24 @@ export default definePlugin({ name: 'odd', description: 'O.', options: z.strictO
     t.ok(await g.reload(text.replace('[request-id]', `[./odd${i}.mjs]`)), facts)
     for (const path of ['/upstreams', '/routes']) t.equal((await page(g, path)).status, 200, `${path} ${facts}`)
   }
+})
+
+t.test('a connection that cannot be accepted costs no other', async t => {
+  const servers = new Set<Server>()
+  const { listen } = Server.prototype
+  t.teardown(() => {
+    Server.prototype.listen = listen
+  })
+  Server.prototype.listen = function (this: Server, ...to: unknown[]) {
+    servers.add(this)
+    return Reflect.apply(listen, this, to) as Server
+  }
+  const { g } = await start(t)
+  const ports = [g.port, g.gateway.adminPort]
+  const ours = [...servers].filter(server => ports.includes((server.address() as AddressInfo).port))
+  t.equal(ours.length, 2, 'the listener and the admin pages')
+  // As Node does when the system refuses, say for want of memory.
+  const refused = Object.assign(new Error('accept ENOMEM'), { code: 'ENOMEM', syscall: 'accept' })
+  for (const server of ours) t.doesNotThrow(() => server.emit('error', refused))
+  t.equal((await page(g, '/healthz')).status, 200)
 })
