@@ -35,6 +35,9 @@ const writings = new Map<string, Writing>()
 /** What is still there of a write after this many milliseconds was left by a process that was killed. */
 const ABANDONED = 60_000
 
+/** What files are called while they are written: others' may stand in the folder. */
+const BESIDE = /^[0-9a-f]{24}\.json\..*\.tmp$/
+
 /** Folders in which that was cleared away, once a process: few, as each was a `stateDir` of some configuration. */
 const cleared = new Set<string>()
 
@@ -104,7 +107,7 @@ async function clearAway(folder: string): Promise<void> {
   const old = Date.now() - ABANDONED
   const names = await readdir(folder).catch(() => [])
   for (const name of names) {
-    if (!name.endsWith('.tmp')) continue
+    if (!BESIDE.test(name)) continue
     const path = join(folder, name)
     const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.NaN }))
     if (mtimeMs < old) await rm(path, { force: true }).catch(() => {})

@@ -13,6 +13,8 @@ import { eventually } from '../../support/within.ts'
 
 const ROUNDS = 50
 const LONG = Array.from({ length: 2_000 }, (_, i) => instance(i + 1))
+// Of another service.
+const ID = '0123456789abcdef01234567'
 const SHORT = [instance(1)]
 type Pair = [StateFile, StateFile]
 
@@ -52,14 +54,14 @@ t.test('what a process that was killed left half written is cleared away, and no
   const stateDir = folder(t)
   const state = new StateFile(stateDir, 'r', 's')
   mkdirSync(dirname(state.path))
-  const names = ['0.json.old.tmp', '0.json.new.tmp', '0.json', 'of-somebody-else'].map(name =>
+  const names = [`${ID}.json.old.tmp`, `${ID}.json.new.tmp`, `${ID}.json`, 'of-somebody-else.tmp'].map(name =>
     join(dirname(state.path), name),
   )
   for (const name of names) writeFileSync(name, '{')
   const hourAgo = new Date(Date.now() - 3_600_000)
   for (const name of names) if (!name.includes('new')) utimesSync(name, hourAgo, hourAgo)
   await state.write(SHORT)
-  const left = [basename(state.path), '0.json', '0.json.new.tmp', 'of-somebody-else']
+  const left = [basename(state.path), `${ID}.json`, `${ID}.json.new.tmp`, 'of-somebody-else.tmp']
   t.same(readdirSync(dirname(state.path)).sort(), left.sort(), 'another gateway may be writing the new one')
   writeFileSync(names[0]!, '{')
   utimesSync(names[0]!, hourAgo, hourAgo)
