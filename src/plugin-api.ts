@@ -35,6 +35,7 @@ export { noSuch } from './nearest.ts'
 export { condition } from './pipeline/entry.ts'
 export {
   type Closable,
+  checkAttribute,
   definePlugin,
   PASS_OVER,
   type PassOver,

@@ -1,7 +1,7 @@
 // api-key: names the consumer that a key belongs to. Keys are known by their hashes alone.
 import { resolve } from 'node:path'
 import {
-  AttributeError,
+  checkAttribute,
   compileAttribute,
   definePlugin,
   type Exchange,
@@ -113,15 +113,6 @@ function source(text: string): Source {
   }
 }
 
-/** Throws PluginOptionsError for a place that no request has: a field of the connection or of framing. */
-function readable(source: string, path: (string | number)[]): void {
-  try {
-    compileAttribute(source)
-  } catch (error) {
-    throw error instanceof AttributeError ? new PluginOptionsError(error.message, path) : error
-  }
-}
-
 /** 401 with a challenge (RFC 9110 11.6.1): of no registered scheme, since there is none for this. */
 function refusal(x: Exchange, bad: boolean): Reply {
   const error = bad ? ', error="invalid_key"' : ''
@@ -133,7 +124,8 @@ export default definePlugin({
   description: 'Names the consumer by an API key that is known by its SHA-256.',
   options,
   check(given, { baseDir, part }) {
-    for (const [i, text] of given.from.entries()) part(() => readable(text, ['from', i]))
+    // A field of the connection or of framing reaches no plugin.
+    for (const [i, text] of given.from.entries()) part(() => checkAttribute(['from', i], () => compileAttribute(text)))
     allKeys(given, baseDir)
   },
   vouches: true,

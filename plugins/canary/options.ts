@@ -1,7 +1,7 @@
 // The options of canary, and what of them no schema can say.
 import {
   type Attribute,
-  AttributeError,
+  checkAttribute,
   compileAttribute,
   condition,
   duration,
@@ -138,7 +138,7 @@ function checkSticky({ sticky, split }: Options, part: PluginSurroundings['part'
     if (split.length === 0) throw new PluginOptionsError('there is no split to stick to', ['sticky'])
   })
   part(() => {
-    if (sticky.by !== 'cookie') attribute(sticky.by, 'by')
+    if (sticky.by !== 'cookie') checkAttribute(['sticky', 'by'], () => userOf(sticky.by))
     else if (sticky.fallback !== 'random')
       throw new PluginOptionsError('a cookie of our own is always there: there is nothing to fall back from', [
         'sticky',
@@ -147,18 +147,11 @@ function checkSticky({ sticky, split }: Options, part: PluginSurroundings['part'
   })
   part(() => {
     if (sticky.by === 'cookie') return
-    if (sticky.fallback !== 'cookie' && sticky.fallback !== 'random') attribute(sticky.fallback, 'fallback')
+    if (sticky.fallback !== 'cookie' && sticky.fallback !== 'random')
+      checkAttribute(['sticky', 'fallback'], () => userOf(sticky.fallback))
     if (sticky.cookie !== undefined && sticky.fallback !== 'cookie')
       throw new PluginOptionsError('no cookie is set: neither `by` nor `fallback` is `cookie`', ['sticky', 'cookie'])
   })
-}
-
-function attribute(text: string, option: 'by' | 'fallback'): void {
-  try {
-    userOf(text)
-  } catch (error) {
-    throw error instanceof AttributeError ? new PluginOptionsError(error.message, ['sticky', option]) : error
-  }
 }
 
 /** Compile what names a user; undefined when a part of it is missing or empty. Throws AttributeError. */

@@ -1,13 +1,12 @@
 // concurrency: how much at once? At most so many requests of a key under way, some more waiting, and 503 to the rest.
 import {
-  AttributeError,
+  checkAttribute,
   compileKey,
   definePlugin,
   duration,
   type Exchange,
   type Plugin,
   type PluginContext,
-  PluginOptionsError,
   problemReply,
   type Reply,
   type Slot,
@@ -150,11 +149,7 @@ export default definePlugin({
   description: 'Admits so many requests of a key at once, lets some wait, and answers 503 to the rest.',
   options,
   check({ key }) {
-    try {
-      keyOf(key)
-    } catch (error) {
-      throw error instanceof AttributeError ? new PluginOptionsError(error.message, ['key']) : error
-    }
+    checkAttribute(['key'], () => keyOf(key))
   },
   vouches: true,
   create: (given, context) => new Concurrency(given, context),

@@ -1,13 +1,12 @@
 // jwt: who is this? Takes a request's token, has it verified once, and tells upstream and other plugins what it says.
 import {
-  AttributeError,
+  checkAttribute,
   compileAttribute,
   compileClaim,
   definePlugin,
   type Exchange,
   type Plugin,
   type PluginContext,
-  PluginOptionsError,
   type Reply,
 } from '../../src/plugin-api.ts'
 import { challenge, forbidden, refusal } from './challenge.ts'
@@ -141,21 +140,13 @@ export function createJwt(given: JwtOptions, context: PluginContext, clock: Cloc
   }
 }
 
-/** Throws PluginOptionsError for a place that no request has: a field of the connection or of framing. */
-function readable(source: string, path: (string | number)[]): void {
-  try {
-    compileAttribute(source)
-  } catch (error) {
-    throw error instanceof AttributeError ? new PluginOptionsError(error.message, path) : error
-  }
-}
-
 export default definePlugin({
   name: 'jwt',
   description: 'Verifies JSON Web Tokens, asks something of their claims, and tells the upstream who it is.',
   options,
   check(given, { baseDir, part }) {
-    for (const [i, text] of given.from.entries()) part(() => readable(text, ['from', i]))
+    // A field of the connection or of framing reaches no plugin.
+    for (const [i, text] of given.from.entries()) part(() => checkAttribute(['from', i], () => compileAttribute(text)))
     for (const [i, entry] of given.issuers.entries()) part(() => void readIssuer(entry, i, baseDir))
   },
   vouches: true,

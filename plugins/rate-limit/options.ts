@@ -1,6 +1,6 @@
 // The options of rate-limit, and what of them no schema can say.
 import {
-  AttributeError,
+  checkAttribute,
   compileAttribute,
   compileKey,
   duration,
@@ -105,8 +105,8 @@ export function check(given: Options, { stores, part }: PluginSurroundings): voi
     if (mode === 'lease' && store === 'memory')
       throw new PluginOptionsError('a lease is taken from a shared store; memory needs none', ['mode'])
   })
-  part(() => attribute(() => compileKey(key), 'key'))
-  if (typeof cost === 'string') part(() => attribute(() => compileAttribute(cost), 'cost'))
+  part(() => checkAttribute(['key'], () => compileKey(key)))
+  if (typeof cost === 'string') part(() => checkAttribute(['cost'], () => compileAttribute(cost)))
   checkLimits(given, part)
 }
 
@@ -137,13 +137,5 @@ function checkLimits(given: Options, part: PluginSurroundings['part']): void {
         throw new PluginOptionsError(`two limits are named "${policy.name}"; give them names`, path)
       names.add(policy.name)
     })
-  }
-}
-
-function attribute(compile: () => unknown, option: string): void {
-  try {
-    compile()
-  } catch (error) {
-    throw error instanceof AttributeError ? new PluginOptionsError(error.message, [option]) : error
   }
 }

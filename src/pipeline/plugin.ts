@@ -1,6 +1,7 @@
 // What a plugin is: the phases it may take part in, and the definition that a catalog holds.
 import type { z } from 'zod'
 import type { GatewayError } from '../errors.ts'
+import { AttributeError } from '../exchange/attribute.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Slot } from '../exchange/slot.ts'
 import type { Reply } from '../http/head.ts'
@@ -86,6 +87,15 @@ export class PluginOptionsError extends Error {
     super(message)
     this.name = 'PluginOptionsError'
     this.path = path
+  }
+}
+
+/** Run what compiles an attribute out of the option at `path`: its AttributeError becomes a PluginOptionsError there. */
+export function checkAttribute(path: readonly (string | number)[], compile: () => unknown): void {
+  try {
+    compile()
+  } catch (error) {
+    throw error instanceof AttributeError ? new PluginOptionsError(error.message, path) : error
   }
 }
 
