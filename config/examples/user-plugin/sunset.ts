@@ -1,5 +1,5 @@
 // sunset: tells the callers of an old API when it ends (RFC 8594), and ends it then.
-import { AttributeError, compileCondition, definePlugin, PluginOptionsError, z } from 'sluice'
+import { checkAttribute, compileCondition, definePlugin, z } from 'sluice'
 
 const options = z.strictObject({
   date: z.iso.date().describe('Last day of the API, in UTC.'),
@@ -12,12 +12,7 @@ export default definePlugin({
   description: 'Announces the end of an API, and answers 410 after it.',
   options,
   check({ except }) {
-    try {
-      compileCondition(except ?? {})
-    } catch (error) {
-      if (error instanceof AttributeError) throw new PluginOptionsError(error.message, ['except'])
-      throw error
-    }
+    checkAttribute(['except'], () => compileCondition(except ?? {}))
   },
   create({ date, link, except }, context) {
     const end = Date.parse(`${date}T23:59:59Z`)
