@@ -9,7 +9,7 @@ import { ROOT } from '../support/root.ts'
 const run = promisify(execFile)
 const heap = pathToFileURL(join(ROOT, 'dist/src/heap.js')).href
 
-/** Prints MiB that the young generation holds: behind 64 MiB that live on, as little by little more does, behind 64 more. */
+/** Prints MiB that the young generation holds: at first, behind 64 MiB that live on, as little by little more does, behind 64 more. */
 const PROGRAM = `
 import { setTimeout } from 'node:timers/promises'
 import { getHeapSpaceStatistics } from 'node:v8'
@@ -20,8 +20,11 @@ const size = () => {
   return Math.round((space_used_size + space_available_size) / 1048576)
 }
 if (process.argv[1] === 'held') await import(${JSON.stringify(heap)})
-keep()
+// Right behind so much allocation Node 24 counts pages that are no part of it any more.
+const settled = async () => { await setTimeout(100); return size() }
 const sizes = [size()]
+keep()
+sizes.push(await settled())
 const started = performance.now()
 while (size() < 4 && performance.now() - started < 20_000) {
   kept.push(new Array(8192).fill(0))
@@ -30,7 +33,7 @@ while (size() < 4 && performance.now() - started < 20_000) {
 sizes.push(size())
 await setTimeout(500)
 keep()
-sizes.push(size())
+sizes.push(await settled())
 console.log(JSON.stringify(sizes))
 `
 
@@ -47,7 +50,9 @@ t.test('what lives on makes the young generation grow to 4 MiB and no further', 
     sizes('held'),
     sizes('held', '--max-semi-space-size=8'),
   ])
-  t.ok(free![0]! >= 8, `V8 by itself: ${free}`)
-  t.same(held, [1, 4, 4])
-  t.ok(chosen![0]! >= 8, `as chosen at the start: ${chosen}`)
+  t.ok(free![1]! >= 8, `V8 by itself: ${free}`)
+  // It may grow once at the start, before that is held, and once behind a look that came meanwhile.
+  t.ok(held![0]! <= 2 && held![1]! <= 4, `not all at once: ${held}`)
+  t.same(held!.slice(2), [4, 4], `to 4 MiB and no further: ${held}`)
+  t.ok(chosen![1]! >= 8, `as chosen at the start: ${chosen}`)
 })
