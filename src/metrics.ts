@@ -155,7 +155,6 @@ type PollResult = (typeof POLL_RESULTS)[number]
 
 /** What is shown of one service that discovery looks after. */
 export interface DiscoveredService {
-  readonly registry: string
   readonly service: string
   /** Milliseconds since the registry last answered; NaN before it has. */
   readonly age: number
@@ -175,8 +174,8 @@ function discoveryGauge(name: string, help: string, value: (service: DiscoveredS
     collect() {
       this.reset()
       // The first of a name last: until a reload has the new one's answer, the old one is in use.
-      for (const { list } of [...discovered].reverse())
-        for (const one of list()) this.labels(one.registry, one.service).set(value(one))
+      for (const { name, list } of [...discovered].reverse())
+        for (const one of list()) this.labels(name, one.service).set(value(one))
     },
   })
 }

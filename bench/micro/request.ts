@@ -19,7 +19,9 @@ import type { Connection } from '../../src/listener/connection.ts'
 import { scenarios } from '../load/scenarios.ts'
 
 const TURNS = 9
-const WARM_UP = 60_000
+/** Requests to each host before anything is measured, in turns. */
+const WARM_UP = 30_000
+const WARM_UP_TURNS = 4
 const REQUESTS = 60_000
 /** Requests in flight, each on a client connection of its own. */
 const TOGETHER = 64
@@ -74,7 +76,7 @@ interface Upstream {
   readonly callback: (length: number, bytes: Uint8Array) => void
 }
 
-/** Serve one scenario's requests for as long as they are ordered, `count` for a host; answers each order with microseconds. */
+/** Serve one scenario: each message names a host, and is answered with the microseconds that each of REQUESTS to it took. */
 async function serve(name: string): Promise<void> {
   const asked: Upstream[] = []
   // The transport connects by this name, and is loaded below.
@@ -148,7 +150,7 @@ routes:
     const { user, system } = process.cpuUsage(start)
     return (user + system) / (answered - before)
   }
-  for (let i = 0; i < 4; i++) for (const host of [BARE, FULL]) await run(host, WARM_UP / 8)
+  for (let i = 0; i < WARM_UP_TURNS; i++) for (const host of [BARE, FULL]) await run(host, WARM_UP / WARM_UP_TURNS)
   process.on('message', async (host: string) => process.send!(await run(host, REQUESTS)))
   process.on('disconnect', () => process.exit())
   process.send!('ready')
@@ -160,7 +162,7 @@ else {
   const chosen = positionals.length === 0 ? NAMES : positionals
   const wrong = chosen.find(name => !NAMES.includes(name))
   if (wrong !== undefined) throw new Error(`no scenario ${wrong}; there are ${NAMES.join(', ')}`)
-  const processes = chosen.map(name => ({
+  const processes: Measured[] = chosen.map(name => ({
     name,
     child: fork(import.meta.filename, [name]),
     bare: [],
@@ -169,7 +171,7 @@ else {
   }))
   await Promise.all(processes.map(({ child }) => once(child, 'message')))
   for (let i = 0; i < TURNS; i++) {
-    for (const { child, bare, full, added } of processes as Measured[]) {
+    for (const { child, bare, full, added } of processes) {
       const ask = async (host: string) => {
         child.send(host)
         return ((await once(child, 'message')) as [number])[0]
@@ -185,7 +187,7 @@ else {
     }
   }
   const rows: Record<string, Record<string, string>> = {}
-  for (const { name, child, bare, full, added } of processes as Measured[]) {
+  for (const { name, child, bare, full, added } of processes) {
     child.disconnect()
     const at = (times: number[], place: number) => times.sort((a, b) => a - b)[place]!.toFixed(2)
     const middle = TURNS >> 1

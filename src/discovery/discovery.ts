@@ -43,7 +43,6 @@ export class Registry {
     this.#certificates = certificates
     this.#forget = showRegistry(name, () =>
       Array.from(this.#pollers.values(), poller => ({
-        registry: name,
         service: poller.service,
         age: poller.age,
         instances: poller.told + poller.held,

@@ -380,6 +380,7 @@ class Compiler {
       if (made) throw new Error(`it asks for ${what} in a phase; that is for its create`)
     }
     const common: SharedContext = {
+      // Never ended: what instances have in common is of no route, and plugins are few.
       counter: event => new PluginEvents(name, '').counter(event),
       log: (level, message, fields) => log[level](message, { plugin: name, ...fields }),
     }

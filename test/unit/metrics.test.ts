@@ -66,7 +66,7 @@ async function discovered(metric: string, name: string): Promise<number[]> {
 t.test(
   'a registry that a reload opens anew is shown once the old one has gone, and its polls as long as any is there',
   async t => {
-    const told = (instances: number) => [{ registry: 'metrics-r', service: 's', age: 0, instances, held: 0 }]
+    const told = (instances: number) => [{ service: 's', age: 0, instances, held: 0 }]
     const instances = () => discovered('sluice_discovery_instances', 'metrics-r')
     const polls = () => discovered('sluice_discovery_polls_total', 'metrics-r')
     const endOld = showRegistry('metrics-r', () => told(3))
