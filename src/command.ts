@@ -61,7 +61,7 @@ async function main(argv: readonly string[]): Promise<number> {
     parsed = parse(argv)
   } catch (error) {
     // Node's own advice behind it is about something else.
-    return usage((error as Error).message.split('. ', 1)[0]!)
+    return usage((error as Error).message.split(/\.\s/, 1)[0]!)
   }
   const { values, positionals } = parsed
   if (values.version) return print(VERSION)
@@ -69,8 +69,10 @@ async function main(argv: readonly string[]): Promise<number> {
   const [command, ...rest] = positionals
   if (command === undefined) return usage('a command is due')
   if (rest.length > 0) return usage(`too many words: ${rest.join(' ')}; a file is named with -c`)
-  if (values.config === '') return usage('-c names no file; is the variable behind it empty?')
-  const given = values.config ?? (process.env['SLUICE_CONFIG'] || null)
+  const [config, another] = values.config ?? []
+  if (another !== undefined) return usage('-c stands twice: one file is read')
+  if (config === '') return usage('-c names no file; is the variable behind it empty?')
+  const given = config ?? (process.env['SLUICE_CONFIG'] || null)
   const run = COMMANDS.get(command)
   return run === undefined ? usage(noSuch('command', command, COMMANDS.keys())) : run(given)
 }
@@ -97,7 +99,7 @@ function parse(argv: readonly string[]) {
     args: [...argv],
     allowPositionals: true,
     options: {
-      config: { type: 'string', short: 'c' },
+      config: { type: 'string', short: 'c', multiple: true },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean', short: 'v' },
     },

@@ -4,6 +4,7 @@
 import { resolve } from 'node:path'
 import { AdminServer } from './admin/admin.ts'
 import type { Config } from './config/document.ts'
+import type { Problem } from './config/explain.ts'
 import { type Fault, formatFault, type Path } from './config/fault.ts'
 import { faultsIn, loadFile, remedyIn } from './config/load.ts'
 import { FileChecker } from './config/off-thread.ts'
@@ -268,7 +269,7 @@ export class Gateway {
       const { message } = error as Error
       if (!(error instanceof ListenError)) return this.#rejected([`${file}: ${message}`])
       const problem = { path: [...at, error.option], message, code: 'SLUICE_CONFIG_INVALID' } as const
-      const faults = await faultsIn(file, [problem], env)
+      const faults = await this.#placed([problem])
       return this.#rejected(faults.map(formatFault))
     }
     this.#snapshot = compiled.snapshot
@@ -308,8 +309,17 @@ export class Gateway {
       return await compile(config, previous, { catalog, log: this.#log, file, stop: this.#halt.signal })
     } catch (error) {
       if (!(error instanceof CompileError)) throw error
-      throw new ConfigError(await faultsIn(file, error.problems, env))
+      // A start has no requests that would wait, and shall not wait for a thread.
+      throw new ConfigError(
+        previous === null ? await faultsIn(file, error.problems, env) : await this.#placed(error.problems),
+      )
     }
+  }
+
+  /** Faults of the file that a reload has read, found where requests do not wait for it. */
+  #placed(problems: readonly Problem[]): Promise<readonly Fault[]> {
+    const { file, env = process.env } = this.#options
+    return abortable(this.#checker.faultsIn(file, problems, env), this.#halt.signal)
   }
 
   /** Open listeners that serve on under new options, because address and engine are the same. */

@@ -72,6 +72,25 @@ export function together<A extends string, B extends string>(a: A, b: B) {
   ] as const
 }
 
+/** For a `refine` of one address or several, which `split` gives: credentials in a URL are escaped, and are decoded for use. */
+export function readableCredentials(split: (text: string) => readonly string[]) {
+  return [
+    (text: string) => split(text).every(hasReadableCredentials),
+    { error: 'a % in the credentials is written as %25' },
+  ] as const
+}
+
+function hasReadableCredentials(text: string): boolean {
+  const { username, password } = new URL(text)
+  try {
+    decodeURIComponent(username)
+    decodeURIComponent(password)
+    return true
+  } catch {
+    return false
+  }
+}
+
 const pemFile = (what: string) => z.string().min(1).optional().describe(`${what} Relative to the YAML file.`)
 
 /** Options of `tls` towards `whom`: files of certificates, and whether those of the other side are checked. */

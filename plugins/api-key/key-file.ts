@@ -22,11 +22,14 @@ export function readKeys(path: string): KeyTable {
   return readKeyFile(text)
 }
 
-/** What the file looked like: another inode, size or time is another file. */
+/**
+ * What the file looked like: another inode, size or time is another file. Of the times the change's too: all keys are of
+ * one length, `cp -p` takes over the other time, and a file that may be read from now on has changed in nothing else.
+ */
 function state(path: string): string {
   try {
-    const { ino, size, mtimeMs } = statSync(path)
-    return `${ino} ${size} ${mtimeMs}`
+    const { dev, ino, size, mtimeMs, ctimeMs } = statSync(path)
+    return `${dev} ${ino} ${size} ${mtimeMs} ${ctimeMs}`
   } catch {
     return ''
   }

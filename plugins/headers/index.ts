@@ -62,6 +62,9 @@ function compileAll(side: 'request' | 'response', given: Edits, part = (compile:
     part(() => {
       if (GATEWAY_FIELDS.has(name))
         throw new PluginOptionsError(`${name} is set by the gateway itself`, [side, 'remove', i])
+      // A name like any other to HTTP, and no header's: nothing would be taken out.
+      if (name.includes('*'))
+        throw new PluginOptionsError('* stands for nothing here: name each header', [side, 'remove', i])
     })
   }
   return Object.values(edits).flat().length === 0 ? null : edits

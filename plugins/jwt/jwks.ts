@@ -82,9 +82,11 @@ export class JwksSource {
     return this.#fetch()
   }
 
-  /** Seconds until the next fetch, at least one: for Retry-After. */
+  /** Seconds until the next fetch while there are no keys, at least one: for Retry-After. */
   get retryAfter(): number {
-    return Math.max(1, Math.ceil((this.nextAt - this.#clock.now()) / 1000))
+    // By a clock that was set back it would be hours.
+    const wait = Math.min(this.nextAt - this.#clock.now(), LONGEST_BACKOFF)
+    return Math.max(1, Math.ceil(wait / 1000))
   }
 
   /** Stop fetching and let go of the connection. What waits gets to know. */

@@ -4,8 +4,9 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { Catalog } from '../pipeline/catalog.ts'
 import type { PluginDefinition } from '../pipeline/plugin.ts'
 import type { Config } from './document.ts'
+import type { Problem } from './explain.ts'
 import type { Fault } from './fault.ts'
-import { loadFile } from './load.ts'
+import { faultsIn, loadFile } from './load.ts'
 
 /** Routes, or upstreams, of one message: what the main thread can take in without a request waiting for it. */
 const SLICE = 250
@@ -20,10 +21,11 @@ export interface CheckSetup {
   readonly modules: Readonly<Record<string, string>>
 }
 
-/** One file to check. */
+/** One file to check, or to find the places of `problems` in, which are then the faults that are answered. */
 export interface CheckOrder {
   readonly file: string
   readonly env: Readonly<Record<string, string | undefined>>
+  readonly problems?: readonly Problem[]
 }
 
 /**
@@ -44,6 +46,15 @@ function* slices(config: Pick<Config, 'routes' | 'upstreams'>): Generator<CheckA
     yield { kind: 'routes', slice: config.routes.slice(i, i + SLICE) }
 }
 
+/** In bytes; 0 where the file cannot be looked at, which is told as a fault. */
+function sizeOf(file: string): number {
+  try {
+    return statSync(file).size
+  } catch {
+    return 0
+  }
+}
+
 async function main(port: NonNullable<typeof parentPort>, setup: CheckSetup): Promise<void> {
   const { default: definitions } = (await import(setup.bundled)) as { default: readonly PluginDefinition[] }
   const modules: Record<string, unknown> = {}
@@ -52,10 +63,14 @@ async function main(port: NonNullable<typeof parentPort>, setup: CheckSetup): Pr
   let left: Generator<CheckAnswer> = slices({ upstreams: {}, routes: [] })
   let fit = true
 
-  async function check({ file, env }: CheckOrder): Promise<void> {
+  async function check({ file, env, problems }: CheckOrder): Promise<void> {
+    if (problems !== undefined) {
+      const faults = await faultsIn(file, problems, env)
+      return say({ kind: 'faults', faults, fit: sizeOf(file) < FIT_FILE })
+    }
     const catalog = new Catalog(definitions, modules)
     const loaded = await loadFile(file, { env, catalog })
-    fit = !catalog.hasUserModules && (statSync(file, { throwIfNoEntry: false })?.size ?? 0) < FIT_FILE
+    fit = !catalog.hasUserModules && sizeOf(file) < FIT_FILE
     if (loaded.config === null) return say({ kind: 'faults', faults: loaded.faults, fit })
     const { routes, upstreams, ...head } = loaded.config
     left = slices({ upstreams, routes })

@@ -1,5 +1,5 @@
 // From a file to a checked configuration, or to every fault in it at once; nothing of it runs and nothing throws.
-// Over 200 lines because the outline, the plugins and the references between sections are one reading in one order.
+// Over 300 lines because the outline, the plugins and the references between sections are one reading in one order.
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { compileKey } from '../exchange/attribute.ts'

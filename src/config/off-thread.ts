@@ -3,10 +3,12 @@ import { Worker } from 'node:worker_threads'
 import { firstLine } from '../pipeline/catalog.ts'
 import type { CheckAnswer, CheckOrder, CheckSetup } from './check-worker.ts'
 import type { Config } from './document.ts'
+import type { Problem } from './explain.ts'
+import type { Fault } from './fault.ts'
 import { deepFreeze, type Loaded } from './load.ts'
 
-/** Longest a check may take, in milliseconds. */
-const CHECK_TIME = 30_000
+/** Longest a check may take, in milliseconds: 10,000 routes are seconds of work, and a machine at its limit gives them a tenth of a core. */
+const CHECK_TIME = 120_000
 /** Most memory that a check may take, in MiB. */
 const CHECK_MEMORY = 512
 /** How long a thread is kept, in milliseconds: changes come in bursts, and to load its program is most of a check. */
@@ -18,7 +20,7 @@ export interface CheckOptions {
   readonly bundled: string
   /** URLs of the modules that user plugins get for an import of that name, such as `sluice`. */
   readonly modules?: CheckSetup['modules']
-  /** Longest a check may take, in milliseconds; 30 s unless a test is impatient. */
+  /** Longest a check may take, in milliseconds; 2 min unless a test is impatient. */
   readonly time?: number
   /** How long a thread waits for another file, in milliseconds; 5 s unless a test is impatient. */
   readonly linger?: number
@@ -45,6 +47,16 @@ export class FileChecker {
    * Never rejects: a thread that crashes, runs out of memory or out of time is a fault.
    */
   load(file: string, env: CheckOrder['env']): Promise<Loaded> {
+    return this.#order({ file, env: { ...env } })
+  }
+
+  /** Like `faultsIn`, and as `load` is: to find a place, the file is parsed anew. */
+  async faultsIn(file: string, problems: readonly Problem[], env: CheckOrder['env']): Promise<readonly Fault[]> {
+    return (await this.#order({ file, env: { ...env }, problems })).faults
+  }
+
+  #order(order: CheckOrder): Promise<Loaded> {
+    const { file } = order
     const worker = this.#spare ?? this.#start()
     this.#forget()
     return new Promise(done => {
@@ -68,7 +80,6 @@ export class FileChecker {
       const timer = setTimeout(() => fail(`the check took longer than ${this.#time / 1000} s`), this.#time)
       worker.on('error', error => fail(`the check failed: ${firstLine(error)}`))
       worker.on('exit', () => fail('the check ended without an answer'))
-      const order: CheckOrder = { file, env: { ...env } }
       worker.postMessage(order)
 
       let head: Extract<CheckAnswer, { kind: 'head' }> | null = null

@@ -1,5 +1,5 @@
 // YAML text to plain values and back to their lines: every bound on what a file may hold is kept here, before it costs.
-// Over 200 lines because the bounds, the walk and the places of its nodes share one state.
+// Over 300 lines because the bounds, the walk and the places of its nodes share one state.
 import {
   Composer,
   type Document,

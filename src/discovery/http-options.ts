@@ -1,7 +1,7 @@
 // Options that registries over HTTP have in common: addresses and TLS.
 import { z } from 'zod'
 import { type CertificateFiles, secureContext } from '../http/certificates.ts'
-import { tlsOptions, together } from '../units.ts'
+import { readableCredentials, tlsOptions, together } from '../units.ts'
 import type { AskTls } from './ask.ts'
 
 /** One URL or a list of them; comes out as a list. `example` stands in the fault. */
@@ -10,21 +10,10 @@ export function registryAddress(example: string) {
   const one = z
     .url({ protocol: /^https?$/, error, abort: true })
     .refine(text => !/[?#]/.test(text), { error: 'must not have a query or a fragment' })
-    .refine(hasReadableCredentials, { error: 'a % in the credentials is written as %25' })
+    .refine(...readableCredentials(text => [text]))
   return z
     .union([one, z.array(one).min(1)], { error: 'a URL, or a list of them, is due' })
     .transform(given => (typeof given === 'string' ? [given] : given))
-}
-
-function hasReadableCredentials(text: string): boolean {
-  const { username, password } = new URL(text)
-  try {
-    decodeURIComponent(username)
-    decodeURIComponent(password)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** `tls` of a registry. */

@@ -42,6 +42,7 @@ export class Service {
   readonly #parts: ServiceParts
   /** By what they want. */
   readonly #views = new Map<string, View>()
+  /** Something is held, and that was told. */
   #holding = false
   /** What was told last was nothing. */
   #none = false
@@ -155,6 +156,7 @@ export class Service {
       // Closed.
     } finally {
       this.#settling = false
+      this.#holding = false
     }
   }
 

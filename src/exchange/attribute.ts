@@ -4,6 +4,7 @@ import { cookieValue } from '../http/cookie.ts'
 import { fieldValueFault } from '../http/field-text.ts'
 import { addressKey } from '../http/forwarded.ts'
 import { hostKey } from '../http/host.ts'
+import { methodFault } from '../http/method.ts'
 import { normalizePath } from '../http/path.ts'
 import { queryValue } from '../http/query.ts'
 import { isHostField } from '../http1/framing.ts'
@@ -157,14 +158,11 @@ function compileExpectation(name: string, expectation: string): Predicate {
   return x => attribute(x) === expectation
 }
 
-const METHODS = new Set(['get', 'head', 'post', 'put', 'delete', 'options', 'trace', 'patch', 'connect'])
-
 /** Why no request ever has this value, or null: the condition would hold for nobody, and switch off what it stands on. */
 function neverThere(name: string, value: string): string | null {
   switch (name) {
     case 'method':
-      if (METHODS.has(value.toLowerCase()) && value !== value.toUpperCase()) return 'methods are written in capitals'
-      return TOKEN.test(value) ? null : 'a method such as GET is due'
+      return TOKEN.test(value) ? methodFault(value) : 'a method such as GET is due'
     case 'path': {
       if (/\/(?:\*|:[A-Za-z_]\w*)(?:\/|$)/.test(value))
         return 'a whole path is due, or ~ and an expression, such as ~^/admin(/|$): patterns are for routes'

@@ -1,7 +1,8 @@
 // Header values that name attributes: `${client.ip}` in a text, compiled at load.
 import { fieldText, inUtf8 } from '../http/field-text.ts'
+import { foreignVariable } from '../http/foreign.ts'
 import { isFieldValue } from '../http1/framing.ts'
-import { type Attribute, compileAttribute } from './attribute.ts'
+import { type Attribute, AttributeError, compileAttribute } from './attribute.ts'
 import type { Exchange } from './exchange.ts'
 
 /**
@@ -10,6 +11,9 @@ import type { Exchange } from './exchange.ts'
  * literal `${`. Throws AttributeError.
  */
 export function compileTemplate(text: string): (x: Exchange) => string {
+  const foreign = foreignVariable(text)
+  if (foreign !== null)
+    throw new AttributeError(`"${foreign}" would go out as it stands: an attribute is written \${client.ip}`)
   // At odd places the names, undefined for what is literal.
   const pieces = text.split(/\$\$\{|\$\{([^}]*)\}/) as (string | undefined)[]
   const parts = pieces.map((piece, i) => {

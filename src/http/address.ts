@@ -15,6 +15,8 @@ export interface EndpointAddress {
 /** Take `host:port` apart; a string says what is wrong with it. */
 export function parseEndpoint(text: string): EndpointAddress | string {
   const shape = 'host:port is due, such as 127.0.0.1:9001, orders.internal:80 or [::1]:9001'
+  if (/[\s,]/.test(text)) return `holds a blank or a comma: one address an entry; ${shape}`
+  if (/^(?:unix:|\/)/.test(text)) return `Unix sockets are not supported; ${shape}`
   if (text.includes('://')) return `must not have a scheme (that is the upstream's \`scheme\`); ${shape}`
   if (text.includes('@')) return `must not hold credentials; ${shape}`
   if (/[/?#]/.test(text)) return `must not have a path or query (a route's \`rewrite\` changes paths); ${shape}`

@@ -96,8 +96,14 @@ export function addForwarding(head: RequestHead): boolean {
       if (headers[i + 1] !== '') chain += `${headers[i + 1]}, `
       continue
     }
-    if (name === 'x-forwarded-proto') proto = true
-    else if (name === 'x-forwarded-host') host = true
+    // An empty one tells nothing: a proxy had no value for it.
+    if (name === 'x-forwarded-proto') {
+      if (headers[i + 1] === '') continue
+      proto = true
+    } else if (name === 'x-forwarded-host') {
+      if (headers[i + 1] === '') continue
+      host = true
+    }
     if (kept !== i) {
       headers[kept] = name
       headers[kept + 1] = headers[i + 1]!

@@ -1,7 +1,7 @@
 // One answer on a native connection: head, framing and body bytes gathered into as few writes as the pace allows.
 import type { GatewayError } from '../errors.ts'
 import type { Downstream } from '../http/downstream.ts'
-import { type HeaderList, isBodiless, type ResponseHead } from '../http/head.ts'
+import { type HeaderList, isBodiless, type ResponseHead, removeHeader } from '../http/head.ts'
 import { lastChunk } from '../http1/chunked.ts'
 import { dateLine, fieldLines, latin1, statusLine } from '../http1/serialize.ts'
 
@@ -89,7 +89,13 @@ export class Http1Downstream implements Downstream {
   writeHead(head: ResponseHead): void {
     if (this.started || this.finished) return
     this.started = true
-    let text = statusLine(head.status) + fieldLines(head.headers)
+    let headers = head.headers
+    if (this.minor === 0) {
+      // Chunks alone carry what it announces (RFC 9110 6.6.2). Of a copy: others may get the same list.
+      headers = [...headers]
+      removeHeader(headers, 'trailer')
+    }
+    let text = statusLine(head.status) + fieldLines(headers)
     if (!head.hasDate) text += dateLine()
     const length = head.bodyLength
     if (isBodiless(this.#method, head.status)) {

@@ -160,8 +160,9 @@ export class UwsDownstream implements Downstream {
     const headers = head.headers
     for (let i = 0; i < headers.length; i += 2) {
       const name = headers[i]!
-      // The library adds its own Date and cannot be told not to; two would be one too many (RFC 9110 6.6.1).
-      if (name === 'date') continue
+      // The library adds its own Date and cannot be told not to; two would be one too many (RFC 9110 6.6.1). Trailers it has
+      // none, so nothing announces them.
+      if (name === 'date' || name === 'trailer') continue
       const value = headers[i + 1]!
       if (NOT_ASCII.test(value)) this.#ascii = false
       text += opening(name) + value

@@ -34,7 +34,7 @@ const NOT_TEXT = /[\x00-\x08\x0a-\x1f\x7f\ufffd]/
 export class UwsHeadReader {
   /** Why the last head was refused. */
   error = new GatewayError('SLUICE_BAD_REQUEST', '')
-  /** The client wants the connection closed after the answer. */
+  /** The connection is to be closed after the answer: the client wants it, or has asked for an upgrade. */
   close = false
   /** The library closes it without being told: it takes a first Connection value of five characters for `close`. */
   closesItself = false
@@ -52,6 +52,7 @@ export class UwsHeadReader {
   #count = 0
   #size = 0
   #hasUnderscore = false
+  #upgrade = false
   readonly #connection: ConnectionOptions = { close: false, keepAlive: false, upgrade: false, named: null }
 
   constructor(limits: UwsLimits) {
@@ -103,6 +104,7 @@ export class UwsHeadReader {
     this.#count = 0
     this.#size = 0
     this.#hasUnderscore = false
+    this.#upgrade = false
     this.close = false
     this.closesItself = false
     const options = this.#connection
@@ -147,8 +149,9 @@ export class UwsHeadReader {
           this.#refuse('unknown expectation', 'SLUICE_EXPECTATION_FAILED')
         return
       case 7:
-        if (name === 'upgrade' || name === 'trailer') return
-        break
+        if (name === 'upgrade') this.#upgrade = true
+        else if (name !== 'trailer') break
+        return
       case 10:
         if (name === 'keep-alive') return
         if (name !== 'connection') break
@@ -192,7 +195,8 @@ export class UwsHeadReader {
   /** What only the whole head tells. */
   #settle(method: string, path: string, query: string | undefined): void {
     const options = this.#connection
-    this.close = options.close || this.closesItself
+    // What follows an upgrade that was asked for is no request, whoever takes the answer for a switch.
+    this.close = options.close || this.closesItself || (this.#upgrade && options.upgrade)
     if (options.named !== null) removeHeaders(this.#headers, new Set(options.named))
     // `HTTP/1.1`, its spaces and two line ends stand in no string.
     this.#size += method.length + path.length + (query === undefined ? 0 : query.length + 1) + 14

@@ -58,9 +58,9 @@ export class Plan {
   /** True when a plugin may change the body's length. */
   readonly rewritesRequest: boolean
   readonly rewritesResponse: boolean
-  /** True when a plugin answers every preflight: one with a condition may let it pass. */
+  /** True when a plugin answers preflights: those for which its condition holds. */
   readonly preflight: boolean
-  /** Those that answer preflights behind one that authenticates; null where the order written will do. */
+  /** Those that answer preflights behind one that authenticates, or on a condition; null where the order written will do. */
   readonly preflights: readonly Step[] | null
 
   /** Throws a RangeError when more than MAX_CONDITIONAL members have a condition, or may be passed by. */
@@ -86,10 +86,9 @@ export class Plan {
     this.checksHeads = members.some(member => member.vouches !== true)
     this.rewritesRequest = this.requestChunk?.some(step => step.plugin.rewrites === true) ?? false
     this.rewritesResponse = this.responseChunk?.some(step => step.plugin.rewrites === true) ?? false
-    const answers = ({ plugin, position }: Step) =>
-      plugin.preflight === true && plugin.onRequest !== undefined && position > first
-    this.preflights = first < 0 ? null : some(this.steps, answers)
-    this.preflight = this.steps.some(step => step.plugin.preflight === true && step.when === null)
+    const answering = this.steps.filter(({ plugin }) => plugin.preflight === true && plugin.onRequest !== undefined)
+    this.preflight = answering.length > 0
+    this.preflights = some(answering, step => step.when !== null || (first >= 0 && step.position > first))
   }
 }
 

@@ -45,6 +45,13 @@ function answererOf(steps: readonly Step[], x: Exchange): Step | null {
   return null
 }
 
+/** True when a plugin of the plan will answer this preflight. Asked to find its route. */
+export function answersPreflight({ steps }: Plan, x: Exchange): boolean {
+  return steps.some(
+    ({ plugin, when }) => plugin.preflight === true && plugin.onRequest !== undefined && (when === null || when(x)),
+  )
+}
+
 /**
  * From the step at `from`. `answerer` was settled before the first: its condition is not asked again, for a step between
  * could change the answer after authentication has been passed by.

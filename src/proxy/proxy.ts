@@ -12,7 +12,7 @@ import { headerListFault, requestLineFault } from '../http1/serialize.ts'
 import type { Log } from '../log.ts'
 import type { Step } from '../pipeline/plan.ts'
 import { PASS_OVER } from '../pipeline/plugin.ts'
-import { runAttempt, runFinish, runRequest, runResponse } from '../pipeline/run.ts'
+import { answersPreflight, runAttempt, runFinish, runRequest, runResponse } from '../pipeline/run.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { Endpoint } from '../upstream/endpoint.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -54,9 +54,16 @@ export class EdgeProxy implements Receiver, AttemptOwner {
     }
     head.path = path
     dropClaims(head, snapshot.trusted)
-    const entry = snapshot.table.findEntry(head)
+    const { table } = snapshot
+    const entry =
+      head.method === 'OPTIONS'
+        ? table.findEntry(head, ({ route, patternIndex }) =>
+            // What a `when` goes by may be anything of an exchange.
+            answersPreflight(route.plan, new Passage(head, down, route, patternIndex, snapshot)),
+          )
+        : table.findEntry(head)
     if (entry === null) {
-      const allow = snapshot.table.allow(head)
+      const allow = table.allow(head)
       if (allow === null) writeProblem(down, new GatewayError('SLUICE_NO_ROUTE', 'no route'))
       else
         writeProblem(down, new GatewayError('SLUICE_METHOD_NOT_ALLOWED', 'wrong method'), ['allow', allow.join(', ')])

@@ -22,7 +22,7 @@ export class Entry<R> {
   readonly conditions: readonly Condition[]
   /** Place of the route in the file. */
   readonly order: number
-  /** The route answers CORS preflights for the requests that it takes. */
+  /** The route may answer CORS preflights for the requests that it takes. */
   readonly preflight: boolean
 
   constructor(

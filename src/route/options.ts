@@ -1,6 +1,7 @@
 // One entry under `routes:` as it stands in the YAML: its schema, type and docs in one.
 import { z } from 'zod'
 import { GATEWAY_FIELDS } from '../http/head.ts'
+import { methodFault } from '../http/method.ts'
 import { isHostField } from '../http1/framing.ts'
 import { pluginList } from '../pipeline/entry.ts'
 import { duration, fieldMap, fieldValue, label, share, TOKEN, whereSound } from '../units.ts'
@@ -29,12 +30,13 @@ function patterns(parse: (text: string) => unknown, what: string) {
     .transform(one => (typeof one === 'string' ? [one] : one))
 }
 
-const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH', 'CONNECT'])
-
 const method = z
   .string()
   .regex(TOKEN, { error: 'a method such as GET is due', abort: true })
-  .refine(name => METHODS.has(name) || !METHODS.has(name.toUpperCase()), { error: 'methods are written in capitals' })
+  .superRefine((name, context) => {
+    const fault = methodFault(name)
+    if (fault !== null) context.addIssue({ code: 'custom', message: fault })
+  })
 
 /** Name to expectation, checked by the condition that will be compiled from it. */
 function conditionsOn(field: Field, described: string) {

@@ -1,4 +1,6 @@
 // Templates of `rewrite.path` and `redirect.to`, compiled against the pattern whose `:id` and `*` they name.
+import { isHost } from '../http/address.ts'
+import { foreignVariable } from '../http/foreign.ts'
 import { normalizePath } from '../http/path.ts'
 import { type PathPattern, PatternError, parameterIndex, segmentAt, starAt } from './match.ts'
 
@@ -92,7 +94,7 @@ export class PathRewrite {
     if (/[?#]/.test(text)) throw new PatternError('a path has no query: it goes on as the client sent it')
     if (/[^\x21-\x7e]/.test(text))
       throw new PatternError('a path has neither spaces nor characters past ASCII: escape them')
-    checkBraces(text)
+    checkForeign(text)
     if (normalizePath(text.replace(CAPTURE, 'x'), true) === null) throw new PatternError('is no valid path')
   }
 
@@ -133,14 +135,14 @@ export class RedirectTarget {
     }
     if (/[^\x21-\x7e]|\\/.test(text))
       throw new PatternError('a URL has no spaces, backslashes or characters past ASCII: escape them')
-    checkBraces(text)
     // What a client sends must never choose the host, nor grow its name: https://example.com* with /.evil.org.
     if (authority !== undefined && /:[A-Za-z_]|\*/.test(authority.replace(/^[^/]*/, ''))) {
       throw new PatternError('`*` and parameters stand only behind the host')
     }
     if (authority !== undefined && !isAuthority(authority.replace(/^[^/]*\/\//, ''))) {
-      throw new PatternError('behind // a host is due, and a port up to 65535 where there is one')
+      throw new PatternError('behind // a host is due, written out, and a port up to 65535 where there is one')
     }
+    checkForeign(text)
     if (/[*]|:[A-Za-z_]/.test(cut(text).fragment))
       throw new PatternError('`*` and parameters do not stand in a fragment')
   }
@@ -165,9 +167,12 @@ export class RedirectTarget {
   }
 }
 
-function checkBraces(text: string): void {
-  const found = BRACED.exec(text)
-  if (found !== null) throw new PatternError(`\`${found[0]}\`: a parameter is written :${found[1]}`)
+function checkForeign(text: string): void {
+  const braced = BRACED.exec(text)
+  if (braced !== null) throw new PatternError(`\`${braced[0]}\`: a parameter is written :${braced[1]}`)
+  const foreign = /\$\d/.exec(text)?.[0] ?? foreignVariable(text)
+  if (foreign !== null)
+    throw new PatternError(`\`${foreign}\`: what matched is named by :id and *; a literal $ there is written %24`)
 }
 
 function cut(text: string): { target: string; fragment: string } {
@@ -176,5 +181,9 @@ function cut(text: string): { target: string; fragment: string } {
 }
 
 function isAuthority(text: string): boolean {
-  return text !== '' && URL.canParse(`http://${text}/`)
+  const url = `http://${text}/`
+  if (text === '' || !URL.canParse(url)) return false
+  // URL itself takes $host for a host.
+  const { hostname } = new URL(url)
+  return hostname.startsWith('[') || isHost(hostname)
 }

@@ -156,21 +156,24 @@ export class RouteTable<R> {
     this.#entries = entries
   }
 
-  /** The entry that wins, or null: then `allow` tells 404 from 405. `head.path` must be normalised (http/path.ts). */
-  findEntry(head: RequestHead): Entry<R> | null {
+  /**
+   * The entry that wins, or null: then `allow` tells 404 from 405. `head.path` must be normalised (http/path.ts). `answers`
+   * is asked of an OPTIONS whether the route will answer it as the preflight that it is.
+   */
+  findEntry(head: RequestHead, answers?: (entry: Entry<R>) => boolean): Entry<R> | null {
     const found = this.#find(head)
-    return this.#preflights && head.method === 'OPTIONS' ? this.#preflightEntry(head, found) : found
+    return this.#preflights && head.method === 'OPTIONS' ? this.#preflightEntry(head, found, answers) : found
   }
 
   /**
    * A CORS preflight belongs to the route that will get the request which it asks for, where that answers
    * preflights: its `methods` need not name OPTIONS. A route that does, and that is tried before, still gets it.
    */
-  #preflightEntry(head: RequestHead, found: Entry<R> | null): Entry<R> | null {
+  #preflightEntry(head: RequestHead, found: Entry<R> | null, answers = (_: Entry<R>) => true): Entry<R> | null {
     const method = preflightMethod(head)
     if (method === undefined) return found
     const target = this.#find({ ...head, method })
-    if (target === null || !target.preflight) return found
+    if (target === null || !target.preflight || !answers(target)) return found
     return found !== null && found.methods !== null && comparePrecedence(found, target) < 0 ? found : target
   }
 

@@ -523,14 +523,16 @@ export function closeSites(sites: Iterable<PluginSite>, log: Log): void {
   }
 }
 
-/** The places of a list; the n-th of one name keeps its identity when others come and go. */
+/**
+ * The places of a list; the n-th of one name keeps its identity when others come and go. One that is off keeps its place:
+ * those behind it would lose what they have counted, and two gateways that differ in it would no longer share that.
+ */
 function* sitesOf(route: string | null, entries: readonly PluginEntry[]) {
   const seen = new Map<string, number>()
   for (const [index, entry] of entries.entries()) {
-    if (entry.off) continue
     const nth = seen.get(entry.name) ?? 0
     seen.set(entry.name, nth + 1)
-    yield { key: siteKey(route, entry.name, nth), entry, index }
+    if (!entry.off) yield { key: siteKey(route, entry.name, nth), entry, index }
   }
 }
 

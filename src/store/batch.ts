@@ -76,8 +76,7 @@ export class Batch {
   /** Of these the time runs. */
   #begun = 0
   keys: string[] = []
-  /** A line for each. */
-  text = ''
+  args: string[] = []
 
   get size(): number {
     return this.#decisions.length
@@ -96,15 +95,20 @@ export class Batch {
   }
 
   /**
-   * Make `keys` and `text`. False when there is nothing left to ask: whose time was up before the call went out must
+   * Make `keys` and `args`. False when there is nothing left to ask: whose time was up before the call went out must
    * not be charged.
    */
   close(): boolean {
     this.#decisions = this.#decisions.filter(decision => !decision.settled)
+    let questions = ''
+    const limits: string[] = []
     for (const { question, head, need, want, now } of this.#decisions) {
       for (let i = 0; i < question.count; i++) this.keys.push(head + i)
-      this.text += `${need} ${want} ${now ?? '-'} ${question.limits}\n`
+      let name = limits.indexOf(question.limits) + 1
+      if (name === 0) name = limits.push(question.limits)
+      questions += `${need} ${want} ${now ?? '-'} ${name}\n`
     }
+    this.args = [questions, ...limits]
     return this.#decisions.length > 0
   }
 

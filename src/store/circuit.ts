@@ -51,6 +51,7 @@ export class Circuit {
   /** An answer came in time. */
   succeeded(): void {
     this.#failures = 0
+    this.#forget()
     if (!this.open) return
     this.open = false
     this.#owner.closed(this)
@@ -75,6 +76,14 @@ export class Circuit {
     for (const asked of waiting) if (!asked.settled) asked.giveUp()
   }
 
+  /** Leave those that are settled: whoever stays would keep a whole exchange alive until its time is up. */
+  #forget(): void {
+    while (this.#head < this.#waiting.length && this.#waiting[this.#head]!.settled) this.#head++
+    if (this.#head < 64 && this.#head < this.#waiting.length) return
+    this.#waiting.splice(0, this.#head)
+    this.#head = 0
+  }
+
   #arm(ms: number): void {
     // Answers that have arrived while the loop was busy are read before anybody is judged late.
     this.#timer = setTimeout(() => setImmediate(() => this.#judge()), Math.max(1, Math.ceil(ms)))
@@ -91,10 +100,7 @@ export class Circuit {
       asked.giveUp()
       this.failed('no answer in time')
     }
-    if (this.#head > 1024 || this.#head === this.#waiting.length) {
-      this.#waiting = this.#waiting.slice(this.#head)
-      this.#head = 0
-    }
+    this.#forget()
     const next = this.#waiting[this.#head]
     if (this.#timer === null && next !== undefined) this.#arm(next.deadline - now)
   }

@@ -1,6 +1,6 @@
 // The kinds of shared store as they stand under `stores:`; `memory` exists without being declared.
 import { z } from 'zod'
-import { duration, whereSound } from '../units.ts'
+import { duration, readableCredentials, whereSound } from '../units.ts'
 
 /** The store that every gateway has by itself. */
 export const MEMORY_STORE = 'memory'
@@ -23,8 +23,11 @@ const redis = z
     url: z
       .string()
       .refine(text => addresses(text).every(isAddress), {
-        error: 'a redis:// or rediss:// address is due: redis://[user:password@]host[:port][/database]',
+        error:
+          'a redis:// or rediss:// address is due, such as redis://127.0.0.1:6379/0, with user:password@ before the host where needed',
+        abort: true,
       })
+      .refine(...readableCredentials(addresses))
       .describe(
         'redis:// or rediss:// (TLS) address, with credentials and database where needed; of a cluster, some nodes with commas between them.',
       ),

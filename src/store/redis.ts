@@ -199,7 +199,7 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions, ShownS
     batch.begin()
     if (!batch.close()) return
     this.#calls++
-    this.#call(DECIDE, batch.keys, batch.text, (error, answer) => {
+    this.#call(DECIDE, batch.keys, batch.args, (error, answer) => {
       this.#calls--
       if (this.#batch !== null) this.#awaitTurn()
       batch.answered(error, answer)
@@ -210,7 +210,7 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions, ShownS
   #call(
     script: Script,
     keys: readonly string[],
-    arg: string,
+    args: readonly string[],
     done: (error: Error | null, answer: unknown) => void,
   ): void {
     const client = this.#client
@@ -218,9 +218,9 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions, ShownS
       done(new Error('the store is closed'), null)
       return
     }
-    client.evalsha(script.sha, keys.length, ...keys, arg, (error, answer) => {
+    client.evalsha(script.sha, keys.length, ...keys, ...args, (error, answer) => {
       // EVAL teaches the script as well. Even when nobody waits any more: those after it would miss it too.
-      if (error?.message.startsWith('NOSCRIPT')) client.eval(script.text, keys.length, ...keys, arg, told)
+      if (error?.message.startsWith('NOSCRIPT')) client.eval(script.text, keys.length, ...keys, ...args, told)
       else told(error, answer)
     })
     function told(error: Error | null | undefined, answer: unknown): void {
@@ -260,7 +260,7 @@ export class RedisStore implements CounterStore, CircuitOwner, Decisions, ShownS
     })
     // Also while its circuit is open: this is what closes it.
     circuit.begin(asked)
-    this.#call(ALIVE, [`${this.#options.prefix}:{${tag}}:alive`], this.#id, (error, answer) => {
+    this.#call(ALIVE, [`${this.#options.prefix}:{${tag}}:alive`], [this.#id], (error, answer) => {
       if (error === null) asked.succeed(answer)
       else asked.fail(error.message)
     })

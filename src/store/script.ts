@@ -14,147 +14,182 @@ function script(text: string): Script {
 /**
  * Decide on requests, one after the other and each under all its limits at once; the arithmetic is that of cell.ts, the
  * clock is Redis's own.
- * KEYS: one a limit, question by question; those of one question have one hash tag. ARGV: one text, a line for each question
- * with the units that are needed, those that are wanted (more, for a lease), the time or, outside of tests, a dash for
- * that of Redis, the algorithm, and of each limit the limit, window and burst.
- * Answers numbers in one text, because a client reads that faster than a list; for each question: units granted (0 = refused and nothing charged, -1 = a key holds something
- * else), and of each limit: units left, milliseconds until more is left, and milliseconds until what was needed passes (0
- * when it did, -1 when it never can).
+ * KEYS: one a limit, question by question; those of one question have one hash tag. ARGV: one text with four words a
+ * question, which are the units that are needed, those that are wanted (more, for a lease), the time or, outside of tests, a
+ * dash for that of Redis, and the number of the argument behind this one that names its algorithm and the limit, window and
+ * burst of each limit.
+ * Answers numbers in one text, because a client reads that faster than a list; for each question: units granted (0 =
+ * refused and nothing charged, -1 = a key holds something else), and of each limit: units left, milliseconds until more is
+ * left, and milliseconds until what was needed passes (0 when it did, -1 when it never can).
  */
 export const DECIDE = script(`
-local time = redis.call('TIME')
-local clock = time[1] * 1000 + math.floor(time[2] / 1000)
-local answer = {}
--- Most questions of a call come from the same counter.
-local known = {}
-local function numbers(text)
-  local all = {}
-  for number in string.gmatch(text, '%d+') do all[#all + 1] = tonumber(number) end
-  known[text] = all
-  return all
-end
-local function decide(first, given, need, want, now, algorithm, at)
-  local limits = {}
-  local grant = want
-  for i = 1, #given / 3 do
-    local key = KEYS[first + i]
-    -- Every field is named here, because a table that grows is made anew.
-    local l = {
-      key = key, limit = given[3 * i - 2], window = given[3 * i - 1], burst = given[3 * i],
-      index = 0, prev = 0, curr = 0, left = 0, free = 0, count = 0, debt = 0,
-    }
-    local free
-    if algorithm == 'sliding-window' then
-      l.index, l.prev, l.curr = math.floor(now / l.window), 0, 0
-      l.left = (l.index + 1) * l.window - now
-      local stored = redis.call('GET', key)
+local call, floor, ceil, max = redis.call, math.floor, math.ceil, math.max
+local match, format = string.match, string.format
+
+-- An algorithm is made for all questions with the same limits, for tables of each question's own would cost more than all
+-- else, and only where it is asked for. It tells what is free, how it is charged, and when there is more; between these it
+-- remembers what it found of the i-th limit of the question at hand.
+local algorithms = {}
+
+algorithms['sliding-window'] = function()
+  local index, prev, curr, left = {}, {}, {}, {}
+  return {
+    life = function(limit, window) return 2 * window end,
+    free = function(i, key, limit, window, burst, now)
+      local at = floor(now / window)
+      local before, within, rest = 0, 0, (at + 1) * window - now
+      local stored = call('GET', key)
       if stored then
-        local index, prev, curr = string.match(stored, '^(%d+) (%d+) (%d+)$')
-        index = tonumber(index)
-        if index == l.index then
-          l.prev, l.curr = tonumber(prev), tonumber(curr)
-        elseif index == l.index - 1 then
-          l.prev = tonumber(curr)
-        elseif index == l.index + 1 then
-          l.index, l.left, l.prev, l.curr = index, l.window, tonumber(prev), tonumber(curr)
+        local was, older, newer = match(stored, '^(%d+) (%d+) (%d+)$')
+        was = tonumber(was)
+        if was == at then
+          before, within = tonumber(older), tonumber(newer)
+        elseif was == at - 1 then
+          before = tonumber(newer)
+        elseif was == at + 1 then
+          at, rest, before, within = was, window, tonumber(older), tonumber(newer)
         end
       end
-      free = l.limit - l.curr - math.floor(l.prev * l.left / l.window)
-    elseif algorithm == 'sliding-log' then
-      redis.call('ZREMRANGEBYSCORE', key, '-inf', now - l.window)
-      redis.call('ZREMRANGEBYSCORE', key, '(' .. now + l.window, '+inf')
-      l.count = redis.call('ZCARD', key)
-      free = l.limit - l.count
-    else
-      l.debt = 0
-      local stored = redis.call('GET', key)
-      if stored then
-        local debt, at = string.match(stored, '^(%d+) (%d+)$')
-        l.debt = math.max(0, tonumber(debt) - math.max(0, now - tonumber(at)) * l.limit)
+      index[i], prev[i], curr[i], left[i] = at, before, within, rest
+      return limit - within - floor(before * rest / window)
+    end,
+    charge = function(i, key, units, life)
+      curr[i] = curr[i] + units
+      call('SET', key, format('%.0f %.0f %.0f', index[i], prev[i], curr[i]), 'PX', life)
+    end,
+    reset = function(i) return left[i] end,
+    wait = function(i, cost, key, limit, window)
+      if cost > limit then return -1 end
+      local room = limit - cost + 1
+      if curr[i] < room then
+        if prev[i] == 0 then return 0 end
+        return max(0, left[i] - (ceil((room - curr[i]) * window / prev[i]) - 1))
       end
-      free = math.floor((l.burst * l.window - l.debt) / l.window)
-    end
-    l.free = math.max(0, free)
-    grant = math.min(grant, l.free)
-    limits[i] = l
+      return left[i] + window - math.min(window, ceil(room * window / curr[i]) - 1)
+    end,
+  }
+end
+
+algorithms['sliding-log'] = function()
+  local count = {}
+  local function gone(key, n, window, now)
+    local found = call('ZRANGE', key, n - 1, n - 1, 'WITHSCORES')
+    return found[2] and tonumber(found[2]) + window - now or window
+  end
+  return {
+    life = function(limit, window) return 2 * window end,
+    free = function(i, key, limit, window, burst, now)
+      call('ZREMRANGEBYSCORE', key, '-inf', now - window)
+      call('ZREMRANGEBYSCORE', key, '(' .. now + window, '+inf')
+      count[i] = call('ZCARD', key)
+      return limit - count[i]
+    end,
+    charge = function(i, key, units, life, window, now)
+      local same = call('ZCOUNT', key, now, now)
+      -- Many at a time: a call for each unit of a costly request would hold the server for the time of a budget.
+      for n = same + 1, same + units, 500 do
+        local added = {}
+        for unit = n, math.min(n + 499, same + units) do
+          added[#added + 1] = now
+          added[#added + 1] = format('%.0f-%d', now, unit)
+        end
+        call('ZADD', key, unpack(added))
+      end
+      call('PEXPIRE', key, life)
+      count[i] = count[i] + units
+    end,
+    reset = function(i, key, limit, window, now) return gone(key, 1, window, now) end,
+    wait = function(i, cost, key, limit, window, burst, now)
+      if cost > limit then return -1 end
+      local leave = count[i] + cost - limit
+      return leave <= 0 and 0 or gone(key, leave, window, now)
+    end,
+  }
+end
+
+algorithms['token-bucket'] = function()
+  local debt = {}
+  return {
+    life = function(limit, window, burst) return max(2 * window, ceil(burst * window / limit)) end,
+    free = function(i, key, limit, window, burst, now)
+      local owed = 0
+      local stored = call('GET', key)
+      if stored then
+        local were, at = match(stored, '^(%d+) (%d+)$')
+        owed = max(0, tonumber(were) - max(0, now - tonumber(at)) * limit)
+      end
+      debt[i] = owed
+      return floor((burst * window - owed) / window)
+    end,
+    charge = function(i, key, units, life, window, now)
+      debt[i] = debt[i] + units * window
+      call('SET', key, format('%.0f %.0f', debt[i], now), 'PX', life)
+    end,
+    reset = function(i, key, limit) return ceil(debt[i] / limit) end,
+    wait = function(i, cost, key, limit, window, burst)
+      if cost > burst then return -1 end
+      return max(0, ceil((debt[i] - (burst - cost) * window) / limit))
+    end,
+  }
+end
+
+-- The limits that a question names, read once a call: most questions of a call come from the same counter.
+local known = {}
+local function limitsOf(name)
+  local all = known[name]
+  if all then return all end
+  all = {}
+  local algorithm, numbers = match(ARGV[1 + name], '^(%S+) (.+)$')
+  all.algorithm = algorithms[algorithm]()
+  for limit, window, burst in string.gmatch(numbers, '(%d+) (%d+) (%d+)') do
+    limit, window, burst = tonumber(limit), tonumber(window), tonumber(burst)
+    -- As a text, because Redis takes long to write a number.
+    local life = format('%.0f', all.algorithm.life(limit, window, burst))
+    all[#all + 1] = { limit, window, burst, life }
+  end
+  known[name] = all
+  return all
+end
+
+local answer = {}
+local function decide(limits, first, need, want, now, at)
+  local algorithm = limits.algorithm
+  local grant = want
+  answer[at] = 0
+  for i = 1, #limits do
+    local l = limits[i]
+    local free = max(0, algorithm.free(i, KEYS[first + i], l[1], l[2], l[3], now))
+    if free < grant then grant = free end
+    answer[at + i * 3 - 2], answer[at + i * 3 - 1], answer[at + i * 3] = free, 0, 0
   end
   if grant < need then grant = 0 end
   answer[at] = grant
   for i = 1, #limits do
-    local l = limits[i]
-    local wait, reset
-    if algorithm == 'sliding-window' then
-      l.curr = l.curr + grant
-      if grant > 0 then
-        redis.call('SET', l.key, string.format('%.0f %.0f %.0f', l.index, l.prev, l.curr), 'PX', 2 * l.window)
-      end
-      reset = l.left
-      wait = function(cost)
-        if cost > l.limit then return -1 end
-        local room = l.limit - cost + 1
-        if l.curr < room then
-          if l.prev == 0 then return 0 end
-          return math.max(0, l.left - (math.ceil((room - l.curr) * l.window / l.prev) - 1))
-        end
-        return l.left + l.window - math.min(l.window, math.ceil(room * l.window / l.curr) - 1)
-      end
-    elseif algorithm == 'sliding-log' then
-      if grant > 0 then
-        local same = redis.call('ZCOUNT', l.key, now, now)
-        -- Many at a time: a call for each unit of a costly request would hold the server for the time of a budget.
-        for n = same + 1, same + grant, 500 do
-          local units = {}
-          for unit = n, math.min(n + 499, same + grant) do
-            units[#units + 1] = now
-            units[#units + 1] = string.format('%.0f-%d', now, unit)
-          end
-          redis.call('ZADD', l.key, unpack(units))
-        end
-        redis.call('PEXPIRE', l.key, 2 * l.window)
-        l.count = l.count + grant
-      end
-      local gone = function(n)
-        local found = redis.call('ZRANGE', l.key, n - 1, n - 1, 'WITHSCORES')
-        return found[2] and tonumber(found[2]) + l.window - now or l.window
-      end
-      reset = gone(1)
-      wait = function(cost)
-        if cost > l.limit then return -1 end
-        local leave = l.count + cost - l.limit
-        return leave <= 0 and 0 or gone(leave)
-      end
-    else
-      l.debt = l.debt + grant * l.window
-      if grant > 0 then
-        local life = math.max(2 * l.window, math.ceil(l.burst * l.window / l.limit))
-        redis.call('SET', l.key, string.format('%.0f %.0f', l.debt, now), 'PX', life)
-      end
-      reset = math.ceil(l.debt / l.limit)
-      wait = function(cost)
-        if cost > l.burst then return -1 end
-        return math.max(0, math.ceil((l.debt - (l.burst - cost) * l.window) / l.limit))
-      end
-    end
-    local left = l.free - grant
-    answer[at + i * 3 - 2] = left
-    answer[at + i * 3 - 1] = left == 0 and wait(1) or reset
-    answer[at + i * 3] = grant > 0 and 0 or wait(need)
+    local l, key, spot = limits[i], KEYS[first + i], at + i * 3 - 2
+    local limit, window, burst = l[1], l[2], l[3]
+    if grant > 0 then algorithm.charge(i, key, grant, l[4], window, now) end
+    local rest = answer[spot] - grant
+    answer[spot] = rest
+    answer[spot + 1] = rest == 0 and algorithm.wait(i, 1, key, limit, window, burst, now)
+      or algorithm.reset(i, key, limit, window, now)
+    if grant == 0 then answer[spot + 2] = algorithm.wait(i, need, key, limit, window, burst, now) end
   end
 end
+
+local time = call('TIME')
+local clock = time[1] * 1000 + floor(time[2] / 1000)
 local first, at = 0, 1
-for line in string.gmatch(ARGV[1], '[^\\n]+') do
-  local need, want, now, algorithm, text = string.match(line, '^(%d+) (%d+) (%S+) (%S+) (.+)$')
-  local given = known[text] or numbers(text)
-  local count = #given / 3
-  local ok, failure =
-    pcall(decide, first, given, tonumber(need), tonumber(want), tonumber(now) or clock, algorithm, at)
+for need, want, now, name in string.gmatch(ARGV[1], '(%d+) (%d+) (%S+) (%d+)') do
+  local limits = limitsOf(name)
+  local ok, failure = pcall(decide, limits, first, tonumber(need), tonumber(want), tonumber(now) or clock, at)
+  local last = at + #limits * 3
   if not ok then
     -- One question's key may not fail the others; what the server refuses as a whole does.
     if not string.find(type(failure) == 'table' and failure.err or failure, 'WRONGTYPE', 1, true) then error(failure) end
     answer[at] = -1
-    for i = at + 1, at + count * 3 do answer[i] = 0 end
+    for i = at + 1, last do answer[i] = 0 end
   end
-  first, at = first + count, at + 1 + count * 3
+  first, at = first + #limits, last + 1
 end
 return table.concat(answer, ' ')
 `)

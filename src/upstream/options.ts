@@ -63,6 +63,11 @@ const tls = tlsOptions('upstream')
 const PORT = 'a port, or the name of one, is due'
 const HOST_FAULT = 'pass, endpoint or a literal host is due'
 
+/** `Pass` and `Endpoint` would be the Host that the service sees. */
+function isMistyped(host: string): boolean {
+  return /^(?:pass|endpoint)$/i.test(host) && host !== host.toLowerCase()
+}
+
 const discover = z.strictObject({
   from: z.string().min(1).describe('Name of a registry under `discovery:`.'),
   service: z
@@ -121,8 +126,9 @@ export const upstreamOptions = z
       .describe('Attribute that ring-hash goes by, such as client.ip (its default), header.x-user or cookie.id.'),
     host: z
       .string()
-      .regex(/^[^\s/?#@\\]+$/, { error: HOST_FAULT, abort: true })
-      .refine(text => isHostField(text) && !text.endsWith(':'), { error: HOST_FAULT })
+      .regex(/^[^\s/?#@\\$]+$/, { error: HOST_FAULT, abort: true })
+      .refine(text => isHostField(text) && !text.endsWith(':'), { error: HOST_FAULT, abort: true })
+      .refine(text => !isMistyped(text), { error: ({ input }) => `${HOST_FAULT}${meant(input, ['pass', 'endpoint'])}` })
       .default('pass')
       .describe("Host that the endpoints see: pass (the client's), endpoint (its own address) or a literal."),
     connections: z

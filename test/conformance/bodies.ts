@@ -195,7 +195,7 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
   }
 
   await t.test('trailers of an answer pass, and TE says that they may', async t => {
-    const { up, client } = await chain(t, engine)
+    const { up, gateway, client } = await chain(t, engine)
     up.onRequest = request =>
       request.peer.write(
         'HTTP/1.1 200 OK\r\nTrailer: grpc-status\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nGrpc-Status: 0\r\nSet-Cookie: a=1\r\n\r\n',
@@ -204,8 +204,13 @@ export async function bodies(t: Test, engine: Traits): Promise<void> {
     const answer = await client.response()
     t.equal(answer.text, 'ok')
     t.strictSame(answer.trailers, engine.trailers ? ['grpc-status: 0'] : [])
+    t.equal(answer.get('trailer'), engine.trailers ? 'grpc-status' : '', 'announced where they can come')
     t.strictSame(up.requests[0]!.all('te'), engine.trailers ? ['trailers'] : [])
     t.strictSame(up.requests[0]!.all('connection'), engine.trailers ? ['te'] : [])
+    if (!engine.http10) return
+    const old = await gateway.connect()
+    old.head('GET / HTTP/1.0')
+    t.notMatch(await old.until('\r\n\r\nok'), /trailer/i, 'HTTP/1.0 has none')
   })
 
   if (engine.trailers) {

@@ -355,10 +355,18 @@ export async function heads(t: Test, engine: Traits): Promise<void> {
   })
 
   await t.test('a request that asks for an upgrade is served as it is, without one', async t => {
-    const { up, client } = await chain(t, engine)
+    const { up, gateway, client } = await chain(t, engine)
     client.head('GET /chat HTTP/1.1', 'Host: h.test', 'Connection: Upgrade', 'Upgrade: foo')
-    t.equal((await client.response()).status, 200)
+    const answer = await client.response()
+    t.equal(answer.status, 200)
     t.notOk(up.requests[0]!.names.includes('upgrade'))
     t.notOk(up.requests[0]!.names.includes('connection'))
+    // Whoever takes it for switched sends what is no request any more.
+    t.equal(answer.get('connection'), 'close')
+    await client.closed
+    // An Upgrade that Connection does not name is nobody's wish (RFC 9110 7.8).
+    const other = await gateway.connect()
+    other.head('GET /chat HTTP/1.1', 'Host: h.test', 'Upgrade: foo')
+    t.equal((await other.response()).get('connection'), '')
   })
 }

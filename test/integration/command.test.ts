@@ -161,9 +161,11 @@ t.test('usage, help and version', async t => {
     [['check', '--file', 'x'], '--file'],
     [['check', '-c'], '-c'],
     [['start', '-c', ''], '-c names no file'],
+    [['check', '-c', 'a.yaml', '-c', 'b.yaml'], '-c stands twice'],
+    [['check', '-c', '--'], "Option '-c' argument is ambiguous"],
   ] as const) {
     const { code, out, err } = await run(t, args)
-    t.match({ code, out, err }, { code: 2, out: '', err: /\n\nusage: sluice <command>/ })
+    t.match({ code, out, err }, { code: 2, out: '', err: /^.*\n\nusage: sluice <command>/ })
     t.ok(err.startsWith('sluice: ') && err.split('\n')[0]!.includes(why), err)
   }
 })
@@ -237,6 +239,22 @@ t.test('a Node.js that is too old is told so', async t => {
     })
   for (const node of ['20.18.1', '20.20.2', '22.0.0', '24.1.0']) t.match(await asOf(node), { code: 0 }, node)
 })
+
+// `systemctl reload` right behind `start`, and the signal of nginx and Traefik after a rotation of the logs.
+for (const signal of ['SIGHUP', 'SIGUSR1']) {
+  t.test(`${signal} while the command is loaded ends nothing, and opens no debugger`, async t => {
+    const resolve = `export async function resolve(name, context, next) {
+      if (/\\/command\\.[jt]s$/.test(name)) process.kill(process.pid, '${signal}')
+      return next(name, context)
+    }`
+    const hook = `import { register } from 'node:module'
+      register('data:text/javascript,' + ${JSON.stringify(encodeURIComponent(resolve))})`
+    const args = ['--import', `data:text/javascript,${encodeURIComponent(hook)}`, MAIN, '--version']
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, args)
+    t.match(stdout, /^\d+\.\d+\.\d+\n$/)
+    t.notMatch(stderr, /[Dd]ebugger|inspector/)
+  })
+}
 
 t.test('demo: each line that it prints does what it says', async t => {
   const process = sluice(t, ['demo'], { PORT: '0', ADMIN_PORT: '0' })

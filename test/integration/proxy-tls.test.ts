@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { makeCertificates } from '../support/certificates.ts'
 import { startGateway } from '../support/gateway.ts'
 import type { RawClient } from '../support/raw-client.ts'
-import { eventually } from '../support/within.ts'
+import { eventually, stopwatch } from '../support/within.ts'
 
 const { at, read } = makeCertificates(t, {
   server: 'DNS:inner.test,DNS:localhost,IP:127.0.0.1',
@@ -225,7 +225,7 @@ t.test('an upstream that accepts and never shakes hands is 504 in the connect ti
     },
     route: { retry: { attempts: 0 } },
   })
-  const from = performance.now()
+  const took = stopwatch()
   t.equal(await ask(await gateway.connect()), '504 SLUICE_UPSTREAM_TIMEOUT')
-  t.ok(performance.now() - from < 2_000)
+  t.ok(took() < 2_000)
 })

@@ -10,7 +10,7 @@ import { freePort } from '../support/free-port.ts'
 import { type GatewayConfig, startGateway, type TestGateway } from '../support/gateway.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { RawUpstream, type SeenRequest } from '../support/raw-upstream.ts'
-import { eventually, pause, within } from '../support/within.ts'
+import { eventually, pause, stopwatch, within } from '../support/within.ts'
 
 interface Chain {
   up: RawUpstream
@@ -130,9 +130,10 @@ t.test('pool', async t => {
       () => 'the one that is gone still waits',
     )
     const from = performance.now()
+    const took = stopwatch()
     t.equal(await ask(second), '504 SLUICE_UPSTREAM_TIMEOUT')
-    const took = performance.now() - from
-    t.ok(took > 900 && took < 5_000, `after ${Math.round(took)} ms`)
+    t.ok(performance.now() - from > 900, 'not before its time')
+    t.ok(took() < 5_000, 'nor long after it')
     t.equal(gateway.endpoint().pool.waiting, 0)
     held!.reply('200 OK', 'first')
     t.equal((await first.response()).text, 'first')
@@ -671,9 +672,10 @@ t.test('time', async t => {
     const { up, client } = await chain(t, { up: { timeouts: { response: '150ms' } } })
     up.onRequest = () => {}
     const from = performance.now()
+    const took = stopwatch()
     t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT')
-    const took = performance.now() - from
-    t.ok(took > 120 && took < 2_000, `after ${Math.round(took)} ms`)
+    t.ok(performance.now() - from > 120, 'not before its time')
+    t.ok(took() < 2_000, 'nor long after it')
     await up.peers[0]!.closed
     t.equal(up.requests.length, 1)
   })
@@ -703,27 +705,27 @@ t.test('time', async t => {
     }
     t.equal((await client.response()).status, 200)
     up.onRequest = () => {}
-    const from = performance.now()
+    const took = stopwatch()
     client.send('POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi')
     t.equal((await client.response()).status, 504)
-    t.ok(performance.now() - from < 2_000)
+    t.ok(took() < 2_000)
   })
 
   await t.test('the time of the route is up while the upstream is silent, and amid the body', async t => {
     const { up, client } = await chain(t, { route: { timeout: '500ms' } })
     up.onRequest = () => {}
-    const from = performance.now()
+    const took = stopwatch()
     t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT')
-    t.ok(performance.now() - from < 2_000)
+    t.ok(took() < 2_000)
     await up.peers[0]!.closed
     up.onRequest = request => {
       request.peer.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
       const timer = setInterval(() => request.peer.write('1\r\nx\r\n'), 30)
       void request.peer.closed.then(() => clearInterval(timer))
     }
-    const began = performance.now()
+    const amid = stopwatch()
     await t.rejects(ask(client), /the connection ended/)
-    t.ok(performance.now() - began < 2_000)
+    t.ok(amid() < 2_000)
     await up.peers[1]!.closed
   })
 
@@ -745,11 +747,12 @@ t.test('time', async t => {
   await t.test('an upload that stops is given up after the idle timeout, and the client told', async t => {
     const { up, client } = await chain(t, { up: { timeouts: { idle: '200ms', response: '5s' } } })
     const from = performance.now()
+    const took = stopwatch()
     client.head('POST / HTTP/1.1', 'Host: h.test', 'Content-Length: 10').send('abc')
     const answer = await client.response()
     t.equal(answer.status, 408)
-    const took = performance.now() - from
-    t.ok(took > 160 && took < 2_000, `after ${Math.round(took)} ms`)
+    t.ok(performance.now() - from > 160, 'not before its time')
+    t.ok(took() < 2_000, 'nor long after it')
     await client.closed
     await (await up.peer()).closed
     t.notOk(up.requests[0]!.complete)
@@ -813,9 +816,9 @@ t.test('time', async t => {
         },
       )
       const client = await gateway.connect()
-      const from = performance.now()
+      const took = stopwatch()
       t.equal(await ask(client), '504 SLUICE_UPSTREAM_TIMEOUT', phase)
-      t.ok(performance.now() - from < 2_000)
+      t.ok(took() < 2_000)
       t.equal(await ask(client, '/own'), '504 SLUICE_UPSTREAM_TIMEOUT', `${phase}, where the gateway answers`)
       await gateway.quiet()
       t.equal(await ask(client), '200 ok')
@@ -934,9 +937,9 @@ t.test('retries', async t => {
       route: { timeout: '300ms', retry: { attempts: 10, backoff: '1s', maxBackoff: '1s', budget: '100%' } },
     })
     up.onRequest = drop
-    const from = performance.now()
+    const took = stopwatch()
     t.match(await ask(client), /^50[24] /)
-    t.ok(performance.now() - from < 2_000)
+    t.ok(took() < 2_000)
   })
 
   await t.test('the budget keeps retries from becoming a storm', async t => {

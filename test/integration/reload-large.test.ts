@@ -3,19 +3,17 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import t from 'tap'
 import { startChild } from '../support/child-gateway.ts'
 import { HttpLoad } from '../support/http-load.ts'
-import { ROOT } from '../support/root.ts'
 import { eventually } from '../support/within.ts'
 
 const ROUTES = 10_000
-const RELOADS = 3
+const RELOADS = 2
 /** Longest that one piece of a reload may hold requests up, in milliseconds of work: a busy machine makes more of them. */
 const BOUND = 150
 
-t.test(`${ROUTES} routes`, { timeout: 240_000 }, async t => {
+t.test(`${ROUTES} routes`, { timeout: 540_000 }, async t => {
   const upstream = createServer((_request, response) => response.end('ok')).listen(0, '127.0.0.1')
   await once(upstream, 'listening')
   t.teardown(() => void upstream.close())
@@ -36,7 +34,7 @@ t.test(`${ROUTES} routes`, { timeout: 240_000 }, async t => {
     }
     return `${lines.join('\n')}\n`
   }
-  const preload = join(ROOT, 'test/support/loop-delay.mjs')
+  const preload = new URL('../support/tell-held.ts', import.meta.url).href
   const gateway = await startChild(t, text(0), { NODE_OPTIONS: `--import=${preload}` })
   let version = 0
   const load = new HttpLoad(
@@ -47,10 +45,10 @@ t.test(`${ROUTES} routes`, { timeout: 240_000 }, async t => {
       const seen = Number(headers['x-version'])
       return status === 200 && (seen === version || seen === version - 1) ? null : `status ${status}, version ${seen}`
     },
+    5,
   )
   const holds: number[] = []
-  const delays: number[] = []
-  const found = () => [...gateway.process.err.matchAll(/^loop held (.*) ms, delayed (.*) ms$/gm)]
+  const found = () => [...gateway.process.err.matchAll(/^loop held (.*) ms$/gm)]
   const held = async () => {
     const before = found().length
     gateway.process.kill('SIGUSR2')
@@ -58,9 +56,7 @@ t.test(`${ROUTES} routes`, { timeout: 240_000 }, async t => {
       () => found().length > before,
       () => 'the process does not tell',
     )
-    const [, work, delay] = found().at(-1)!
-    delays.push(Number(delay))
-    return Number(work)
+    return Number(found().at(-1)![1])
   }
   await held()
   for (let i = 0; i < RELOADS; i++) {
@@ -68,13 +64,18 @@ t.test(`${ROUTES} routes`, { timeout: 240_000 }, async t => {
     t.match(await gateway.reload(text(version)), { ok: true, faults: [] })
     holds.push(await held())
   }
+  // What only the main thread finds: its place in the file is found by another.
+  const taken = text(version).replace('port: 0 }', `port: 0 }, { name: taken, port: ${port} }`)
+  const { ok, faults } = await gateway.reload(taken)
+  t.equal(ok, false)
+  t.match(faults, [/gateway\.yaml:1:\d+ listeners\[1\]\.port: .*in use/])
+  const refused = await held()
   await load.stop()
   t.same(load.failures.slice(0, 10), [], `${load.requests} requests, none failed`)
   t.ok(load.requests > 1000, `${load.requests} requests`)
   t.equal(load.connections, 4, 'no connection was closed')
   const best = Math.min(...holds)
-  t.comment(
-    `longest hold of the event loop in each reload: ${holds.join(', ')} ms; delay: ${delays.slice(1).join(', ')} ms`,
-  )
+  t.comment(`longest hold of the event loop in each reload: ${holds.join(', ')} ms`)
   t.ok(best < BOUND, `held for ${best} ms`)
+  t.ok(refused < BOUND, `held for ${refused} ms by a reload that was refused`)
 })

@@ -214,6 +214,20 @@ t.test('a faulty file leaves plugins alone; off closes one, and its return makes
   )
 })
 
+t.test('an entry that goes off and comes back changes nothing for another of its name', async t => {
+  const from = lives.length
+  const text = (off: boolean) =>
+    `${answering('hi')}plugins: [{ count-a: { label: a, off: ${off} } }, { count-a: { label: b } }]\n`
+  const g = await startReloading(t, text(false))
+  await ask(t, g.port)
+  const second = lives[from + 1]!
+  for (const off of [true, false]) {
+    t.ok(await g.reload(text(off)), g.faults.join())
+    await ask(t, g.port)
+  }
+  t.match(second, { label: 'b', requests: 3, closed: 0 })
+})
+
 t.test('an instance that is cut at the end of the gateway hears of it before it is closed', async t => {
   const from = lives.length
   const upstream = await RawUpstream.start(t)

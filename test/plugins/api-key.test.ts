@@ -1,6 +1,6 @@
 // api-key through a running gateway: who is known, what is refused, what goes on, and how keys are read.
 import { createHash } from 'node:crypto'
-import { renameSync, writeFileSync } from 'node:fs'
+import { renameSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { watchKeys } from '../../plugins/api-key/key-file.ts'
@@ -206,6 +206,32 @@ t.test('a changed file counts without a reload, a faulty one does not', async t 
   await told(4)
   t.same(events.slice(0, 2), ['2 b', '1 c'])
   t.match(events.slice(2), [/^line 1: /, 'cannot be read: there is no such file'])
+})
+
+t.test('a file with other keys of the same length and time', async t => {
+  const path = join(t.testdir({}), 'keys')
+  // As `cp -p` and image builders leave it, and as it stays where only its rights were mended.
+  const write = (key: string) => {
+    writeFileSync(path, `a: ${hashOf(key)}\n`)
+    utimesSync(path, 1, 1)
+  }
+  write('one')
+  let keys: KeyTable | null = null
+  const take = (found: KeyTable) => {
+    keys = found
+  }
+  const stop = watchKeys(path, take, message => t.fail(message), 10)
+  t.teardown(stop)
+  await eventually(
+    () => {
+      // Again and again: the clock of a file system may stand still for some milliseconds.
+      write('two')
+      return keys?.consumer(Buffer.from('two')) === 'a'
+    },
+    () => 'the change was missed',
+  )
+  // The folder goes with the test, which would be told of.
+  stop()
 })
 
 t.test('the file of a running gateway', async t => {

@@ -125,6 +125,34 @@ t.test('a preflight passes by authentication only where a cors will answer it', 
   }
 })
 
+t.test('with a condition: answered where it holds, and a wrong method where it does not', async t => {
+  const up = await RawUpstream.start(t)
+  const cors = { origins: [APP], when: { host: 'app.test' } }
+  const gateway = await startGateway(t, {
+    up: { endpoints: [up.address] },
+    plugins: [{ cors }],
+    routes: [
+      { name: 'own', match: { path: ['/x', '/y'], methods: ['GET', 'PUT'] }, upstream: 'up' },
+      { name: 'options', match: { path: '/y' }, respond: { status: 418 } },
+    ],
+  })
+  const client = await gateway.connect()
+  const ask = async (path: string, host: string): Promise<RawResponse> => {
+    const [method, ...fields] = preflight(APP) as [string, ...string[]]
+    client.head(`${method} ${path} HTTP/1.1`, `Host: ${host}`, ...fields)
+    return client.response(method)
+  }
+  const answer = await ask('/x', 'app.test')
+  t.equal(answer.status, 204)
+  t.match(answer.get('access-control-allow-methods'), /PUT/)
+  t.equal((await ask('/y', 'app.test')).status, 204, 'where another route takes OPTIONS, but not what is asked for')
+  const refused = await ask('/x', 'other.test')
+  t.equal(refused.status, 405)
+  t.equal(refused.get('allow'), 'GET, PUT')
+  t.equal((await ask('/y', 'other.test')).status, 418, 'left to the route that takes OPTIONS')
+  t.equal(up.requests.length, 0)
+})
+
 t.test('on a preflight all but authentication keep their order, and see the answer', async t => {
   const app = preflight(APP) as [string, string]
   const seen: string[] = []

@@ -241,6 +241,8 @@ t.test('what no edit may touch, and what is no attribute, are faults with their 
   ])
   t.match(await faults({ request: { set: { 'x-a': 'a\nb' } } }), [/request\.set\.x-a: .*control/])
   t.match(await faults({ request: { set: { 'x a': 'b' } } }), [/request\.set/])
+  t.match(await faults({ request: { set: { 'x-a': '$remote_addr' } } }), [/request\.set\.x-a: .*\$remote_addr/])
+  t.match(await faults({ request: { remove: ['x-a', 'x-*'] } }), [/request\.remove\[1\]: .*each header/])
   for (const kind of ['set', 'add'])
     t.match(await faults({ response: { [kind]: { 'X-A': '1', 'x-b': '2', 'x-a': '3' } } }), [
       new RegExp(`gateway\\.yaml:\\d+:\\d+ .*response\\.${kind}\\.x-a: stands twice`),

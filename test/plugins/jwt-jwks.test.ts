@@ -238,6 +238,9 @@ t.test('keys that were never fetched', async t => {
   t.equal(first.get('www-authenticate'), '')
   t.equal(await status('x.y.z'), 401, 'what is bad whoever signed it')
   t.equal(jwks.requests.length, 1, 'requests do not fetch')
+  clock.pass(-HOUR)
+  t.ok(Number((await answer(timed(clock, one))).get('retry-after')) <= 60, 'whatever becomes of the clock')
+  clock.pass(HOUR)
   jwks.serve([one.jwk])
   clock.pass(1000)
   await eventually(

@@ -60,51 +60,6 @@ export default definePlugin({
 })
 `
 
-t.test('a module is read anew on a reload; a broken one is a fault, and the old one goes on', async t => {
-  const gateway = await startChild(t, config('{ ./says.mjs: { off: true } }'))
-  const module = join(gateway.file, '..', 'says.mjs')
-  const says = async () => {
-    const client = await RawClient.connect(t, gateway.port)
-    const response = await client.head('GET / HTTP/1.1', 'Host: a').response()
-    client.destroy()
-    return response.get('x-says')
-  }
-  t.equal(await says(), '')
-  writeFileSync(module, plugin("'one'"))
-  t.match(await gateway.reload(config('./says.mjs')), { ok: true })
-  t.equal(await says(), 'one nothing all')
-
-  writeFileSync(module, plugin("'two'"))
-  t.match(await gateway.reload(config('{ ./says.mjs: { word: loud } }')), { ok: true })
-  t.equal(await says(), 'two loud all')
-  // The other name that package.json offers.
-  writeFileSync(module, plugin("'two'").replace("'sluice'", "'sluice/plugin-api'"))
-  t.match(await gateway.reload(`${config('{ ./says.mjs: { word: loud } }')}# again\n`), { ok: true })
-  t.equal(await says(), 'two loud all')
-
-  for (const [text, fault] of [
-    ['export default {\n  a: ]', /says\.mjs does not load: Unexpected token at \.\/says\.mjs:2:6 \(/],
-    ["\nthrow new Error('not today')", /says\.mjs does not load: not today at \.\/says\.mjs:2 \(/],
-    ['export default 1', /has no plugin as its default export/],
-    ['export default { create() {} }', /has no `options`; for a plugin without any write `options: z\.strictObject/],
-    ['export default { create() {}, options: {} }', /has `options` that are no zod schema/],
-    ['export default { options: {} }', /has no `create`/],
-    ["import nothing from 'no-such-package'\nexport default nothing", /says\.mjs does not load: .*no-such-package/],
-  ] as const) {
-    writeFileSync(module, text)
-    const state = await gateway.reload(`${config('./says.mjs')}# ${text.length}\n`)
-    t.equal(state.ok, false)
-    t.match(state.faults, [fault])
-    t.match(state.faults, [/gateway\.yaml:4:\d+ routes\[0\]\.plugins\[0\]/])
-    t.equal(await says(), 'two loud all')
-  }
-  writeFileSync(module, plugin("'three'"))
-  const wrong = await gateway.reload(config('{ ./says.mjs: { wrod: x } }'))
-  t.match(wrong.faults, [
-    /gateway\.yaml:4:\d+ routes\[0\]\.plugins\[0\]\["\.\/says\.mjs"\]\.wrod: .*did you mean "word"/,
-  ])
-})
-
 /** Modules odd0, odd1 and so on beside the gateway's file; what to list them as. */
 function oddModules(gateway: ChildGateway, texts: readonly string[]): string {
   const names = texts.map((_, i) => `./odd${i}.mjs`)
@@ -147,6 +102,58 @@ ${['request', 'path', 'attempt', 'response'].map(name => `  - { name: ${name}, m
     client.destroy()
   }
   t.equal(upstream.requests.length, 1, 'of the answer that was spoilt')
+})
+
+t.test('a module is read anew on a reload; a broken one is a fault, and the old one goes on', async t => {
+  const gateway = await startChild(t, config('{ ./says.mjs: { off: true } }'))
+  const module = join(gateway.file, '..', 'says.mjs')
+  const says = async () => {
+    const client = await RawClient.connect(t, gateway.port)
+    const response = await client.head('GET / HTTP/1.1', 'Host: a').response()
+    client.destroy()
+    return response.get('x-says')
+  }
+  t.equal(await says(), '')
+  writeFileSync(module, plugin("'one'"))
+  t.match(await gateway.reload(config('./says.mjs')), { ok: true })
+  t.equal(await says(), 'one nothing all')
+
+  writeFileSync(module, plugin("'two'"))
+  t.match(await gateway.reload(config('{ ./says.mjs: { word: loud } }')), { ok: true })
+  t.equal(await says(), 'two loud all')
+  // The other name that package.json offers.
+  writeFileSync(module, plugin("'two'").replace("'sluice'", "'sluice/plugin-api'"))
+  t.match(await gateway.reload(`${config('{ ./says.mjs: { word: loud } }')}# again\n`), { ok: true })
+  t.equal(await says(), 'two loud all')
+
+  const broken: readonly (readonly [text: string, fault: string])[] = [
+    ['export default {\n  a: ]', 'does not load: Unexpected token at \\./odd0\\.mjs:2:6 \\('],
+    ["\nthrow new Error('not today')", 'does not load: not today at \\./odd1\\.mjs:2 \\('],
+    ['export default 1', 'has no plugin as its default export'],
+    ['export default { create() {} }', 'has no `options`; for a plugin without any write `options: z\\.strictObject'],
+    ['export default { create() {}, options: {} }', 'has `options` that are no zod schema'],
+    ['export default { options: {} }', 'has no `create`'],
+    ["import nothing from 'no-such-package'\nexport default nothing", 'does not load: .*no-such-package'],
+  ]
+  const names = oddModules(
+    gateway,
+    broken.map(([text]) => text),
+  )
+  const state = await gateway.reload(config(names))
+  t.equal(state.ok, false)
+  t.match(
+    state.faults,
+    broken.map(
+      ([, fault], i) => new RegExp(`gateway\\.yaml:4:\\d+ routes\\[0\\]\\.plugins\\[${i}\\].*odd${i}\\.mjs ${fault}`),
+    ),
+  )
+  t.equal(state.faults.length, broken.length)
+  t.equal(await says(), 'two loud all')
+  writeFileSync(module, plugin("'three'"))
+  const wrong = await gateway.reload(config('{ ./says.mjs: { wrod: x } }'))
+  t.match(wrong.faults, [
+    /gateway\.yaml:4:\d+ routes\[0\]\.plugins\[0\]\["\.\/says\.mjs"\]\.wrod: .*did you mean "word"/,
+  ])
 })
 
 t.test('what create must not return is told with its place', async t => {

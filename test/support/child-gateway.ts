@@ -12,6 +12,8 @@ import { eventually, within } from './within.ts'
 export const MAIN = join(ROOT, 'dist/src/main.js')
 /** On a busy machine. */
 const START_TIME = 30_000
+/** Longer than the check of a file may take. */
+const RELOAD_TIME = 150_000
 
 /** How a process ended: one of both is null. */
 export interface Exit {
@@ -150,13 +152,16 @@ export class ChildGateway {
   async reload(config: string): Promise<ReloadState> {
     const before = (await this.lastReload())?.at
     replaceFile(this.file, config)
-    let last: ReloadState | null = null
-    for (let i = 0; i < 3000; i++) {
-      last = await this.lastReload()
-      if (last !== null && last.at !== before) return last
-      await new Promise(done => setTimeout(done, 20))
-    }
-    throw new Error('the file was not read again')
+    let last = await this.lastReload()
+    await eventually(
+      async () => {
+        last = await this.lastReload()
+        return last !== null && last.at !== before
+      },
+      () => 'the file was not read again',
+      RELOAD_TIME,
+    )
+    return last!
   }
 
   async lastReload(): Promise<ReloadState | null> {

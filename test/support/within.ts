@@ -45,6 +45,17 @@ function after(ms: number, late: () => void): () => void {
   }
 }
 
+/** Starts to count; what is returned ends that, and says how many milliseconds were given. For what may not take longer. */
+export function stopwatch(): () => number {
+  const end = after(Number.POSITIVE_INFINITY, () => {})
+  const begun = given
+  return () => {
+    look()
+    end()
+    return given - begun
+  }
+}
+
 /** Settle as `promise` does, or reject after `ms` with what `missing` says. */
 export function within<T>(ms: number, promise: Promise<T>, missing: () => string): Promise<T> {
   let end = () => {}

@@ -53,28 +53,17 @@ export async function soakDiscovery(
   seconds: number,
   say: (line: string) => void,
 ): Promise<DiscoveryReport> {
-  const folder = temporaryFolder(t, 'soak-discovery')
   const peers = fork(join(ROOT, 'test/support/soak/peers.mjs'), { execArgv: [] })
   t.teardown(() => void peers.kill())
   const [port] = (await once(peers, 'message')) as [number]
-  const generation = new Array(SERVICES).fill(0) as number[]
-  const write = (service: number) => {
-    const first = generation[service]!++
-    const list = Array.from({ length: INSTANCES }, (_, i) => {
-      const n = (service * 40 + ((first + i) % 20)) % 60_000
-      return `127.${1 + Math.floor(n / 250)}.${n % 250}.1:${port}`
-    })
-    replaceFile(join(folder, String(service), 'list.json'), JSON.stringify(list))
-  }
-  for (let i = 0; i < SERVICES; i++) {
-    mkdirSync(join(folder, String(i)))
-    write(i)
-  }
+  const registry = new FileRegistry(temporaryFolder(t, 'soak-discovery'), port)
+  // The machine is that of the registry, too: while the gateway's stands still, one that nobody asks changes as much.
+  const another = new FileRegistry(temporaryFolder(t, 'soak-discovery'), port)
   const names = Array.from({ length: SERVICES }, (_, i) => `s${i}`)
   const config = {
     listeners: [{ name: 'web', port: 0 }],
     admin: { port: 0 },
-    discovery: { files: { kind: 'file', path: join(folder, '{service}', 'list.json') } },
+    discovery: { files: { kind: 'file', path: join(registry.folder, '{service}', 'list.json') } },
     upstreams: Object.fromEntries(names.map((name, i) => [name, { discover: { from: 'files', service: String(i) } }])),
     routes: names.map((name, i) => ({ name, match: { path: `/${i}/*` }, upstream: name })),
   }
@@ -101,13 +90,13 @@ export async function soakDiscovery(
     peers.send({ port: gateway.port, seconds: length, clients: CLIENTS, services: SERVICES, pace: PACE })
     return ((await once(peers, 'message')) as [Outcome])[0]
   }
-  let changes = 0
-  const changing = async (length: number): Promise<Outcome> => {
+  /** Traffic for a span in which a registry changes. */
+  const spanWith = async (length: number, changing: FileRegistry): Promise<Outcome> => {
     const begin = performance.now()
-    const before = changes
+    const before = changing.changes
     const timer = setInterval(() => {
       const due = before + ((performance.now() - begin) / 1000) * CHANGES
-      for (; changes < due; changes++) write((changes * 7919) % SERVICES)
+      while (changing.changes < due) changing.change()
     }, 10)
     const outcome = await span(length)
     clearInterval(timer)
@@ -120,8 +109,8 @@ export async function soakDiscovery(
   const live: number[] = []
   const length = seconds / ROUNDS / 2
   for (let round = 1; round <= ROUNDS; round++) {
-    still.push(await span(length))
-    moved.push(await changing(length))
+    still.push(await spanWith(length, another))
+    moved.push(await spanWith(length, registry))
     // What was written last is read within this.
     await pause(1000)
     memory.push(mebibytes(gateway.process.memory))
@@ -142,7 +131,38 @@ export async function soakDiscovery(
     const grown = sizes.at(-1)! - sizes[SETTLED - 1]!
     if (grown > most) faults.push(`${what} grew by ${grown.toFixed(1)} MiB`)
   }
-  return { still: at, changing: after, changes, memory, live, faults }
+  return { still: at, changing: after, changes: registry.changes, memory, live, faults }
+}
+
+/** A file a service, each with its instances on this machine; every change puts a new one in the place of the oldest. */
+class FileRegistry {
+  readonly folder: string
+  readonly #port: number
+  readonly #generations = new Array<number>(SERVICES).fill(0)
+  changes = 0
+
+  constructor(folder: string, port: number) {
+    this.folder = folder
+    this.#port = port
+    for (let i = 0; i < SERVICES; i++) {
+      mkdirSync(join(folder, String(i)))
+      this.#write(i)
+    }
+  }
+
+  /** Of another service each time. */
+  change(): void {
+    this.#write((this.changes++ * 7919) % SERVICES)
+  }
+
+  #write(service: number): void {
+    const first = this.#generations[service]!++
+    const list = Array.from({ length: INSTANCES }, (_, i) => {
+      const n = (service * 40 + ((first + i) % 20)) % 60_000
+      return `127.${1 + Math.floor(n / 250)}.${n % 250}.1:${this.#port}`
+    })
+    replaceFile(join(this.folder, String(service), 'list.json'), JSON.stringify(list))
+  }
 }
 
 const mebibytes = (size: number) => Math.round(size * 10) / 10

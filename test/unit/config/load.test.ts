@@ -148,7 +148,7 @@ t.test('one wrong value is one fault, at its place', async t => {
       'stores: { s: { knd: redis, url: x, budget: 5, onFailure: deny } }\n',
       [
         '3:16 stores.s.knd: unknown key; did you mean "kind"? (SLUICE_CONFIG_UNKNOWN_KEY)',
-        '3:33 stores.s.url: a redis:// or rediss:// address is due: redis://[user:password@]host[:port][/database] (SLUICE_CONFIG_INVALID)',
+        '3:33 stores.s.url: a redis:// or rediss:// address is due, such as redis://127.0.0.1:6379/0, with user:password@ before the host where needed (SLUICE_CONFIG_INVALID)',
         '3:44 stores.s.budget: a duration with its unit is due, such as 250ms, 5s, 1m or 24h (SLUICE_CONFIG_INVALID)',
       ],
     ],
@@ -177,12 +177,22 @@ t.test('one wrong value is one fault, at its place', async t => {
       'redis://h?db=1',
       'redis://',
       'redis://h/0#x',
+      // Of an address with credentials, too: what hides those leaves ours alone.
+      'redis://u:hunter2@h:99999',
     ].map((url): [string, string[]] => [
       `stores: { s: { kind: redis, url: "${url}" } }\n`,
       [
-        '3:34 stores.s.url: a redis:// or rediss:// address is due: redis://[user:password@]host[:port][/database] (SLUICE_CONFIG_INVALID)',
+        '3:34 stores.s.url: a redis:// or rediss:// address is due, such as redis://127.0.0.1:6379/0, with user:password@ before the host where needed (SLUICE_CONFIG_INVALID)',
       ],
     ]),
+    ...['redis://user:50%@h', 'redis://u%zz:p@h'].map((url): [string, string[]] => [
+      `stores: { s: { kind: redis, url: "${url}" } }\n`,
+      ['3:34 stores.s.url: a % in the credentials is written as %25 (SLUICE_CONFIG_INVALID)'],
+    ]),
+    [
+      'stores: { s: { kind: redis, cluster: true, url: "redis://us%40er:50%25@h,redis://:50%@i" } }\n',
+      ['3:49 stores.s.url: a % in the credentials is written as %25 (SLUICE_CONFIG_INVALID)'],
+    ],
     [
       'plugins:\n  - limt: {}\n',
       ['4:5 plugins[0].limt: there is no plugin "limt"; did you mean "limit"? (SLUICE_CONFIG_REFERENCE)'],

@@ -64,6 +64,21 @@ t.test('what is lost is probed where the upstream would go, not where the regist
   t.same(addresses(named), [`127.0.0.1:${open}`, `127.0.0.3:${open}`])
 })
 
+t.test('each time that most are lost at once is told', async t => {
+  const moving = bench(t)
+  // Nobody listens there: what is lost is soon known to be gone.
+  const at = (...ports: number[]) => ports.map(port => instance(port, { host: '127.0.0.1' }))
+  moving.script.tell(at(1, 2))
+  moving.poller.start()
+  await moving.poller.ready
+  // Two deployments, each of which takes the place of all instances before.
+  for (const next of [at(3, 4), at(5, 6)]) {
+    await tell(moving, ...next)
+    await probed(moving, () => moving.poller.held === 0)
+  }
+  t.equal(moving.lines.filter(line => line.includes('lost most instances')).length, 2)
+})
+
 t.test('an upstream that takes some keeps them when they all vanish beside others', async t => {
   const v1 = bench(t, { holdFor: 60_000 }, null, { labels: { version: 'v1' } })
   const told = (port: number, version: string) => instance(port, { labels: { version } })

@@ -162,6 +162,9 @@ t.test('a condition that can hold for nobody is refused: it would switch off wha
   for (const [name, value, said] of [
     ['method', 'get', /capitals/],
     ['method', 'GET, POST', /a method such as GET/],
+    ['method', '*', /every method/],
+    ['method', 'ANY', /every method/],
+    ['method', 'CONNECT', /501/],
     ['path', '/admin/*', /~\^\/admin/],
     ['path', '/users/:id', /an expression/],
     ['path', 'admin', /no request has such a path/],

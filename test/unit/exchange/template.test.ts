@@ -21,6 +21,10 @@ t.test('attributes in a text', async t => {
   t.equal(compileTemplate(`$${hole('path')} $${hole('no')} ${hole('path')}`)(x), `${hole('path')} ${hole('no')} /a/b`)
   t.throws(() => compileTemplate(hole('nothing')), AttributeError)
   t.throws(() => compileTemplate(hole('')), AttributeError)
+  // As nginx writes them: they would go out as they stand.
+  for (const text of ['$remote_addr', '$http_x_id', 'a, $proxy_add_x_forwarded_for', 'https://$host$request_uri'])
+    t.throws(() => compileTemplate(text), AttributeError, text)
+  t.equal(compileTemplate('$Version=1; $hostile')(x), '$Version=1; $hostile')
 })
 
 t.test('values are UTF-8, and what came as bytes stays as it came', async t => {

@@ -119,6 +119,9 @@ t.test('what it does not tell is told by us', async t => {
     'via',
     '1.1 sluice',
   ])
+  const empty = from('10.0.0.1', ['x-forwarded-for', '', 'x-forwarded-proto', '', 'x-forwarded-host', ''], true)
+  forward(empty, trusted)
+  t.same(empty.headers, head.headers, 'an empty field tells nothing')
   const old = from('9.9.9.9', [])
   old.host = ''
   forward(old, null)

@@ -75,6 +75,7 @@ t.test('preflights that pass by authentication: who answers them, and who can be
     plan.steps.map(step => step.bit !== 0),
     [false, true, false, false],
   )
+  t.same(names(new Plan([{ ...member('a', cors), when: () => true }]).preflights), ['a'], 'settled before the first')
   for (const members of [[member('a', cors), member('b', auth)], [member('a', cors)], [member('b', auth)], []]) {
     const plain = new Plan(members)
     t.equal(plain.preflights, null, 'nothing is asked of a request')

@@ -86,6 +86,11 @@ t.test('faults', async t => {
     [{ match: { methods: [] } }, /^match\.methods: /],
     [{ match: { methods: ['get'] } }, /^match\.methods\.0: .*capitals/],
     [{ match: { methods: ['G T'] } }, /^match\.methods\.0: a method/],
+    // As others write "any": tokens like every other, and no request's method.
+    [{ match: { methods: ['*'] } }, /^match\.methods\.0: for every method, leave this out/],
+    [{ match: { methods: ['ANY'] } }, /^match\.methods\.0: for every method, leave this out/],
+    [{ match: { methods: ['GET', 'all'] } }, /^match\.methods\.1: for every method, leave this out/],
+    [{ match: { methods: ['CONNECT'] } }, /^match\.methods\.0: CONNECT is answered 501/],
     [{ match: { headers: { x: '~(' } } }, /^match\.headers\.x: .*regular expression/],
     [{ match: { headers: { x: 1 } } }, /^match\.headers\.x: .*quote numbers/],
     [{ match: { headers: { x: '1', X: '2' } } }, /^match\.headers\.X: .*twice/],

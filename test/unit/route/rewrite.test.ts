@@ -62,6 +62,9 @@ t.test('redirects', async t => {
     ['//b.test/*', '/*', '/a', '', '//b.test/a'],
     ['https://b.test/*', '/*', '*', '', 'https://b.test/'],
     ['/a:8443', '/*', '/a', '', '/a:8443'],
+    ['/$metadata?$top=1', '/*', '/a', '', '/$metadata?$top=1'],
+    ['https://u@[::1]:8443/*', '/*', '/a', '', 'https://u@[::1]:8443/a'],
+    ['http://127.0.0.1/*', '/*', '/a', '', 'http://127.0.0.1/a'],
   ]
   for (const [template, pattern, path, query, result] of cases) {
     t.equal(
@@ -87,6 +90,7 @@ t.test('templates that cannot be', async t => {
     ['/%zz', '/*'],
     ['/caf\u00e9', '/*'],
     ['/v2/{id}', '/:id'],
+    ['/v2/$1', '/:id'],
   ]
   for (const [template, pattern] of rewrites) {
     t.throws(() => rewrite(template, pattern, '/'), { name: 'PatternError' }, `rewrite ${template} on ${pattern}`)
@@ -109,6 +113,12 @@ t.test('templates that cannot be', async t => {
     ['https://b.test/\r\nx: y', '/*'],
     ['/\\evil.test', '/*'],
     ['/v2/{id}', '/:id'],
+    ['/v2/$1', '/:id'],
+    ['/v2$request_uri', '/*'],
+    ['https://$host$request_uri', '/*'],
+    ['https://{host}/*', '/*'],
+    ['https://b.test$request_uri', '/*'],
+    ['https://b..test/', '/*'],
   ]
   for (const [template, pattern] of redirects) {
     t.throws(

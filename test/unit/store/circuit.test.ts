@@ -1,4 +1,6 @@
 // The circuit of a store: who waits how long, what opens it, and who is released when it does.
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { type Asked, Circuit } from '../../../src/store/circuit.ts'
 import { hashSlot } from '../../../src/store/hash-slot.ts'
@@ -71,6 +73,28 @@ t.test('answered questions are not judged, and time is counted for each', async 
   await eventually(
     () => told.length > 1,
     () => 'the next is not judged',
+  )
+})
+
+t.test('what is answered is let go of before its time would be up', async t => {
+  const { circuit: it, ask } = circuit(60_000)
+  t.teardown(() => it.giveUp())
+  const answered = (name: string): WeakRef<Asked> => {
+    const asked = ask(name)
+    asked.settled = true
+    it.succeeded()
+    return new WeakRef(asked)
+  }
+  const alone = answered('alone')
+  const among = Array.from({ length: 100 }, (_, i) => answered(`q${i}`))
+  ask('still under way')
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  await new Promise<void>(done => setImmediate(done))
+  collect()
+  t.same(
+    [alone, ...among].filter(ref => ref.deref() !== undefined),
+    [],
   )
 })
 

@@ -256,16 +256,21 @@ t.test('a key costs no more memory than its own, however long it is or what it w
 })
 
 t.test('many more keys than fit, and the longest that a hit takes', async t => {
-  const { at, counter } = counting({ ...options('sliding-window', { limit: 3, window: 60_000 }), maxKeys: 100_000 })
-  let slowest = 0
-  for (let i = 0; i < 400_000; ) {
-    // Of the processor: what stands still does nothing. A hundred at a time, for asking takes longer than a hit.
-    const before = process.cpuUsage()
-    for (const end = i + 100; i < end; i++) at(i % 240_000, 1, `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
-    slowest = Math.max(slowest, process.cpuUsage(before).user / 1000)
+  // What a counter does at some hit it does there each time; what else happens on the machine does not come back.
+  const quickest = new Float64Array(4000).fill(Number.POSITIVE_INFINITY)
+  for (let run = 0; run < 3; run++) {
+    const { at, counter } = counting({ ...options('sliding-window', { limit: 3, window: 60_000 }), maxKeys: 100_000 })
+    for (let i = 0; i < 400_000; ) {
+      // A hundred at a time, for asking takes longer than a hit.
+      const hundred = i / 100
+      const before = process.cpuUsage()
+      for (const end = i + 100; i < end; i++) at(i % 240_000, 1, `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
+      quickest[hundred] = Math.min(quickest[hundred]!, process.cpuUsage(before).user / 1000)
+    }
+    t.ok(counter.size <= 100_000)
   }
-  t.ok(counter.size <= 100_000)
-  t.ok(slowest < 250, `${slowest.toFixed(1)} ms`)
+  const slowest = Math.max(...quickest)
+  t.ok(slowest < 10, `${slowest.toFixed(1)} ms`)
 })
 
 t.test('counts go over to a counter that is opened anew, with another limit', async t => {

@@ -35,9 +35,15 @@ t.test('what is none', async t => {
     ['127.1:80', /neither a host name/],
     ['256.0.0.1:80', /neither a host name/],
     ['-a:80', /neither a host name/],
-    ['a b:80', /neither a host name/],
+    ['a b:80', /holds a blank or a comma: one address an entry/],
+    ['a:80,b:80', /holds a blank or a comma: one address an entry/],
+    ['srv1 127.0.0.1:9001 check', /holds a blank or a comma: one address an entry/],
+    ['a:80 ', /holds a blank or a comma: one address an entry/],
+    ['unix:/run/app.sock', /Unix sockets are not supported/],
+    ['/run/app.sock', /Unix sockets are not supported/],
+    ['unix:///run/app.sock', /Unix sockets are not supported/],
     ['a..b:80', /neither a host name/],
-    ['a\r\nb:80', /neither a host name/],
+    ['a\r\nb:80', /one address an entry/],
   ]
   for (const [text, expected] of cases) t.match(parseEndpoint(text), expected, JSON.stringify(text))
 })
@@ -114,6 +120,10 @@ t.test('options that do not go together', async t => {
   t.same(told({ scheme: 'https', tls: { cert: 'a' } }), ['cert and key belong together: give both or neither'])
   t.same(told({ endpoints: ['a:1', 'A:1'] }), ['is the same address as endpoints[0]'])
   t.match(told({ balance: 'fastest' }), [/round-robin, .* or a module such as .* is due$/])
+  // Each would be the Host that the service sees.
+  for (const host of ['$host', 'Pass', 'Endpoint'])
+    t.match(told({ host }), [/^pass, endpoint or a literal host is due/], host)
+  for (const host of ['paas', 'endpoint1']) t.same(told({ host }), undefined, `${host} may be one`)
   t.match(told({ balance: 'roundrobin' }), [/ is due; did you mean "round-robin"\?$/])
   t.same(told({ hashOn: 'path' }), undefined, 'it waits for ring-hash')
   t.same(told({ balance: 'ring-hash', hashOn: 'path' }), undefined)
