@@ -4,6 +4,8 @@ import { type KeyTable, readKeyFile } from './key-table.ts'
 
 /** Time between two looks at the file, in milliseconds. */
 const LOOK = 5_000
+/** Time for which a changed file must rest before it is read, in milliseconds. */
+const REST = 100
 /** Largest file, in bytes: some 100,000 keys. */
 const MAX_FILE = 10 * 1024 * 1024
 
@@ -35,22 +37,40 @@ function state(path: string): string {
   }
 }
 
+/** Run once in `ms`; the result takes it back. Never keeps the process alive. */
+function unhurried(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms)
+  timer.unref()
+  return () => clearTimeout(timer)
+}
+
 /**
- * Look at the file every few seconds and tell of its new keys, or of what is wrong with it, once a change. Looking is
- * one stat, which on any sound disk takes microseconds; watching would miss symbolic links that are swapped. Returns
- * what ends it. `every` in milliseconds.
+ * Look at the file every few seconds and tell of its new keys, or of what is wrong with it, once a change, and not before
+ * two looks in a row found it the same: one that is being written has not all its keys. Looking is one stat, which on
+ * any sound disk takes microseconds; watching would miss symbolic links that are swapped. Returns what ends it. `every`
+ * in milliseconds.
  */
 export function watchKeys(
   path: string,
   changed: (keys: KeyTable) => void,
   failed: (message: string) => void,
   every = LOOK,
+  later = unhurried,
 ): () => void {
-  let seen = state(path)
-  const timer = setInterval(() => {
+  let taken = state(path)
+  let seen = taken
+  let stop = later(every, look)
+  return () => stop()
+
+  function look(): void {
     const now = state(path)
-    if (now === seen) return
-    seen = now
+    stop = later(now === seen ? every : Math.min(REST, every), look)
+    if (now !== seen) {
+      seen = now
+      return
+    }
+    if (now === taken) return
+    taken = now
     let keys: KeyTable
     try {
       keys = readKeys(path)
@@ -59,7 +79,5 @@ export function watchKeys(
       return
     }
     changed(keys)
-  }, every)
-  timer.unref()
-  return () => clearInterval(timer)
+  }
 }
