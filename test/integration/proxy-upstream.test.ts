@@ -681,12 +681,13 @@ t.test('time', async t => {
   })
 
   await t.test('an answer that came while the loop stood still is not late', async t => {
-    const { up, client } = await chain(t, { up: { timeouts: { response: '150ms' } } })
+    // So long, as a machine that stands still for all of it before the question arrives makes the answer late indeed.
+    const { up, client } = await chain(t, { up: { timeouts: { response: '1s' } } })
     up.onRequest = request => {
       request.reply('200 OK', 'in time')
-      for (const from = performance.now(); performance.now() - from < 400; );
+      for (const from = performance.now(); performance.now() - from < 1200; );
     }
-    for (let i = 0; i < 3; i++) t.equal(await ask(client), '200 in time')
+    for (let i = 0; i < 2; i++) t.equal(await ask(client), '200 in time')
   })
 
   await t.test('half a head is no answer', async t => {
