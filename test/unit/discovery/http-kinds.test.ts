@@ -210,7 +210,8 @@ t.test('nacos, etcd: however many services ask at once, one logs in for all', as
   const etcd = await startEtcdLogin(t)
   for (const fake of [nacos, etcd]) {
     const services = Array.from({ length: 30 }, (_, i) => `service-${i}`)
-    const all = (of: DiscoveryProvider) => Promise.all(services.map(name => of.poll(name, null, never)))
+    const all = (of: DiscoveryProvider) =>
+      Promise.all(services.map(name => of.poll(name, null, new AbortController().signal)))
     const asked = await provider(t, fake)
     await all(asked)
     t.equal(fake.state.logins, 1, `${fake.kind}: at the start`)
@@ -220,7 +221,9 @@ t.test('nacos, etcd: however many services ask at once, one logs in for all', as
 
     const wrong = await provider(t, fake, { password: 'wrong' })
     const before = fake.polls
-    for (const { status } of await Promise.allSettled(services.map(name => wrong.poll(name, null, never))))
+    for (const { status } of await Promise.allSettled(
+      services.map(name => wrong.poll(name, null, new AbortController().signal)),
+    ))
       if (status !== 'rejected') t.fail('a wrong password is good')
     t.ok(fake.polls - before <= 2, `${fake.kind}: a wrong password is tried once`)
   }
