@@ -165,7 +165,8 @@ async function play(file: string): Promise<Outcome> {
 
   // A file that ended badly without a failed assertion still counts as one failure.
   const bad = code === 0 && report.counts !== null ? 0 : Math.max(1, report.counts?.failed ?? 0)
-  if (bad > 0 && report.lines.length === 0) report.lines.push(`  it ended with ${signal ?? code} and told of no failure`)
+  if (bad > 0 && report.lines.length === 0)
+    report.lines.push(`  it ended with ${signal ?? code} and told of no failure`)
   const seconds = (performance.now() - began) / 1000
   return { passed: report.counts?.passed ?? 0, failed: bad, seconds, lines: report.lines }
 }
