@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { AnswerError } from './ask.ts'
 import { FileThread } from './file-thread.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance } from './provider.ts'
+import { reuse, sameInstance } from './same.ts'
 
 /** Options of `kind: file`. */
 export const fileOptions = z.strictObject({
@@ -43,7 +44,10 @@ class FileRegistry implements DiscoveryProvider {
     const { digest, instances, fault } = await this.#thread.ask(question, signal)
     // It is watched on: whoever mends the file need not wait for a backoff.
     if (fault !== null) throw new AnswerError(fault, 0, digest)
-    if (instances !== null) known.found = { instances: JSON.parse(instances) as Instance[], cursor: digest }
+    if (instances !== null) {
+      const told = JSON.parse(instances) as Instance[]
+      known.found = { instances: reuse(found?.instances ?? [], told, sameInstance), cursor: digest }
+    }
     return known.found!
   }
 

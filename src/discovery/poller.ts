@@ -7,6 +7,7 @@ import { AnswerError } from './ask.ts'
 import { firstFaults } from './entry.ts'
 import { afterAnswer, afterFailure, BURST, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
 import { type DiscoveryProvider, type Instance, WAIT } from './provider.ts'
+import { reuse, sameInstance } from './same.ts'
 import { byAddress, type Candidate, checkInstance, type Wanted } from './select.ts'
 import { Service, type Subscription } from './service.ts'
 import type { StateFile } from './state.ts'
@@ -234,7 +235,8 @@ export class Poller {
       log.warn('discovery told instances that cannot be used', { registry, service, count: faults.length, leftOut })
     }
     this.#leftOut = leftOut
-    return good.sort((a, b) => byAddress(a.instance, b.instance))
+    good.sort((a, b) => byAddress(a.instance, b.instance))
+    return reuse(this.#service.told, good, (a, b) => sameInstance(a.instance, b.instance))
   }
 
   async #failed(error: unknown): Promise<void> {

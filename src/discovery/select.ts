@@ -47,8 +47,8 @@ export class Chosen implements EndpointFacts {
   readonly labels: Readonly<Record<string, string>>
   readonly candidate: Candidate
 
-  constructor(candidate: Candidate, port: number) {
-    this.address = `${candidate.authority}:${port}`
+  constructor(candidate: Candidate, address: string, port: number) {
+    this.address = address
     this.host = candidate.host
     this.port = port
     this.weight = candidate.instance.weight
@@ -65,8 +65,8 @@ export interface Selection {
   readonly mismatch: string | null
 }
 
-/** The endpoints among what a registry told, each address once. */
-export function select(told: readonly Candidate[], wanted: Wanted): Selection {
+/** The endpoints among what a registry told, each address once; those chosen `before` that nothing changed for stay. */
+export function select(told: readonly Candidate[], wanted: Wanted, before: ReadonlyMap<string, Chosen>): Selection {
   const labels = Object.entries(wanted.labels)
   const chosen = new Map<string, Chosen>()
   let labelled = 0
@@ -75,8 +75,10 @@ export function select(told: readonly Candidate[], wanted: Wanted): Selection {
     labelled++
     const port = portOf(candidate.instance, wanted.port)
     if (port === 0) continue
-    const one = new Chosen(candidate, port)
-    if (!chosen.has(one.address)) chosen.set(one.address, one)
+    const address = `${candidate.authority}:${port}`
+    if (chosen.has(address)) continue
+    const known = before.get(address)
+    chosen.set(address, known?.candidate === candidate ? known : new Chosen(candidate, address, port))
   }
   const none = chosen.size === 0 && told.length > 0
   return { chosen, mismatch: none ? mismatchOf(told.length, labelled, wanted) : null }

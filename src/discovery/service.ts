@@ -4,10 +4,10 @@ import type { Log } from '../log.ts'
 import type { GuardOptions } from './guard.ts'
 import type { Pace } from './pace.ts'
 import { isReachable } from './probe.ts'
-import type { Instance } from './provider.ts'
+import { sameInstance } from './same.ts'
 import type { Candidate, Chosen, Wanted } from './select.ts'
 import { lookupAllowed } from './target.ts'
-import { sameMap, View } from './view.ts'
+import { View } from './view.ts'
 
 /** Between two looks at what the registry lost, in milliseconds. */
 const PROBE_INTERVAL = 1_000
@@ -186,14 +186,4 @@ export class Service {
 function sameInstances(a: readonly Candidate[], b: readonly Candidate[]): boolean {
   if (a === b) return true
   return a.length === b.length && a.every(({ instance }, i) => sameInstance(instance, b[i]!.instance))
-}
-
-function sameInstance(a: Instance, b: Instance): boolean {
-  return (
-    a.host === b.host &&
-    a.port === b.port &&
-    a.weight === b.weight &&
-    sameMap(a.labels, b.labels) &&
-    sameMap(a.ports ?? {}, b.ports ?? {})
-  )
 }

@@ -1,6 +1,7 @@
 // What one selection makes of a service: the endpoints that its upstreams use, guarded against what the registry loses.
 import type { EndpointFacts } from '../http/address.ts'
 import { Guard, type GuardOptions } from './guard.ts'
+import { sameMap } from './same.ts'
 import { byAddress, type Candidate, type Chosen, select, toldOtherwise, type Wanted } from './select.ts'
 
 /** See the head of this file. Fed by a poller; upstreams that want the same share one. */
@@ -12,6 +13,7 @@ export class View {
   mismatch: string | null = null
   /** What of them the registry does not tell of any more. */
   readonly guard: Guard<Chosen>
+  #chosen: ReadonlyMap<string, Chosen> = new Map()
   readonly #listeners = new Set<() => void>()
 
   constructor(wanted: Wanted, options: GuardOptions) {
@@ -32,7 +34,8 @@ export class View {
 
   /** A whole answer of the registry; `publish` makes it count. `now` by any one monotonic clock. */
   take(told: readonly Candidate[], now: number): void {
-    const { chosen, mismatch } = select(told, this.wanted)
+    const { chosen, mismatch } = select(told, this.wanted, this.#chosen)
+    this.#chosen = chosen
     this.mismatch = mismatch
     this.guard.take(chosen, now, toldOtherwise(told, this.wanted))
   }
@@ -54,11 +57,4 @@ function sameEndpoints(a: readonly EndpointFacts[], b: readonly EndpointFacts[])
       (one, i) => one.address === b[i]!.address && one.weight === b[i]!.weight && sameMap(one.labels, b[i]!.labels),
     )
   )
-}
-
-/** True for maps with the same entries. */
-export function sameMap(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
-  if (a === b) return true
-  const keys = Object.keys(a)
-  return keys.length === Object.keys(b).length && keys.every(key => a[key] === b[key])
 }

@@ -1,0 +1,42 @@
+// What two answers of a registry have in common: what is told again stays the object that it was.
+import type { Instance } from './provider.ts'
+
+/** What is told again is looked for so far behind what was found last: registries keep their order. */
+const NEAR = 8
+
+/** True for maps with the same entries. */
+export function sameMap(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
+  if (a === b) return true
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every(key => a[key] === b[key])
+}
+
+/** True for instances that mean the same. */
+export function sameInstance(a: Instance, b: Instance): boolean {
+  if (a === b) return true
+  return (
+    a.host === b.host &&
+    a.port === b.port &&
+    a.weight === b.weight &&
+    sameMap(a.labels, b.labels) &&
+    sameMap(a.ports ?? {}, b.ports ?? {})
+  )
+}
+
+/**
+ * `now` with what stood `before` in the place of what means the same: a change of one in a hundred leaves one new object
+ * behind, and what else an answer was read into dies young. Finds most where both are in one order.
+ */
+export function reuse<T>(before: readonly T[], now: readonly T[], same: (a: T, b: T) => boolean): T[] {
+  let next = 0
+  return now.map(one => {
+    const end = Math.min(next + NEAR, before.length)
+    for (let i = next; i < end; i++) {
+      const known = before[i]!
+      if (!same(known, one)) continue
+      next = i + 1
+      return known
+    }
+    return one
+  })
+}
