@@ -155,10 +155,10 @@ t.test('etcd killed, restarted empty, compacted, frozen: no request fails, then 
   await shelf.remove(c)
   await knows(gateway, [a, b], 3000)
 
-  etcd.signal('SIGSTOP')
+  await etcd.freeze()
   await pause(3000)
   await knows(gateway, [a, b])
-  etcd.signal('SIGCONT')
+  etcd.thaw()
   await shelf.put(c)
   await knows(gateway, [a, b, c], 35_000)
   await load.stop()

@@ -309,7 +309,7 @@ t.test('deny: 503, and of RateLimit what is known', async t => {
   const redis = await startRedis(t)
   const stores = { shared: { kind: 'redis', url: redis.url, onFailure: 'deny' } }
   const { port } = await startGateway(t, config([{ 'rate-limit': { limit: 5, store: 'shared' } }], { stores }))
-  await redis.signal('SIGKILL')
+  await redis.kill()
   for (let i = 0; i < 10; i++) {
     const answer = await ask(port)
     t.equal(answer.status, 503)
@@ -376,7 +376,7 @@ t.test('Redis dies and comes back under load: no 5xx, shares by gateways alive, 
       () => 'they do not know of each other',
       10_000,
     )
-    await redis.signal('SIGKILL')
+    await redis.kill()
     const statuses = new Map<number, number>()
     const loads = gateways.map(
       ({ port }) =>

@@ -38,8 +38,8 @@ export const startDnsRegistry: StartRegistry = async t => {
       if (!refuses && server.running) await tell()
     },
     async fail(how) {
-      server.signal('SIGCONT')
-      if (how === 'stall') return server.signal('SIGSTOP')
+      server.thaw()
+      if (how === 'stall') return server.freeze()
       if (how === 'reset') return server.kill()
       refuses = how !== null
       await tell()

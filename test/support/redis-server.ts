@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { freePort } from './free-port.ts'
+import { freeze } from './freeze.ts'
 import { eventually } from './within.ts'
 
 /** See the head of this file. Killed when the test is over. */
@@ -43,13 +44,29 @@ export class RedisServer {
     if (!up) throw new Error(`redis-server ended with ${child.exitCode}`)
   }
 
-  /** Send it a signal; SIGKILL resolves when it is gone. */
-  async signal(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return
-    const gone = signal === 'SIGKILL' ? once(child, 'exit') : null
-    child.kill(signal)
+  /** Resolves when it is gone, frozen or not. */
+  async kill(): Promise<void> {
+    const child = this.#running()
+    if (child === null) return
+    const gone = once(child, 'exit')
+    child.kill('SIGKILL')
     await gone
+  }
+
+  /** Let it stand still; resolves when it does. */
+  async freeze(): Promise<void> {
+    const child = this.#running()
+    if (child !== null) await freeze(child)
+  }
+
+  /** Let it go on. */
+  thaw(): void {
+    this.#running()?.kill('SIGCONT')
+  }
+
+  #running(): ChildProcess | null {
+    const child = this.#child
+    return child === null || child.exitCode !== null || child.signalCode !== null ? null : child
   }
 
   /** One command over a connection of its own; its answer, nested where it is a list. Rejects with an error's text. */
@@ -119,7 +136,7 @@ export async function startRedis(t: Pick<Test, 'teardown'>, ...args: readonly st
   const folder = mkdtempSync(join(tmpdir(), 'sluice-redis-'))
   const server = new RedisServer(await freePort(), args, folder)
   t.teardown(async () => {
-    await server.signal('SIGKILL')
+    await server.kill()
     rmSync(folder, { recursive: true, force: true })
   })
   await server.start()

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { freeze } from './freeze.ts'
 import { eventually } from './within.ts'
 
 /** A folder of its own, removed when the test is over. */
@@ -84,9 +85,14 @@ export class ServerProcess {
     if (!up) throw failure ?? new Error(`${this.#command} ended with ${child.exitCode}: ${this.#said}`)
   }
 
-  /** Such as SIGSTOP and SIGCONT. */
-  signal(signal: NodeJS.Signals): void {
-    if (this.running) this.#child!.kill(signal)
+  /** Let it stand still; resolves when it does. */
+  async freeze(): Promise<void> {
+    if (this.running) await freeze(this.#child!)
+  }
+
+  /** Let it go on. */
+  thaw(): void {
+    if (this.running) this.#child!.kill('SIGCONT')
   }
 
   /** Resolves when it is gone, frozen or not. */

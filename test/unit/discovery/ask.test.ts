@@ -11,6 +11,7 @@ import { AnswerError, asList, HttpRegistry } from '../../../src/discovery/ask.ts
 import { askTls } from '../../../src/discovery/http-options.ts'
 import { type CertificatePaths, readCertificates } from '../../../src/http/certificates.ts'
 import { makeCertificates } from '../../support/certificates.ts'
+import { freeze } from '../../support/freeze.ts'
 import { pause, within } from '../../support/within.ts'
 
 const signal = new AbortController().signal
@@ -131,7 +132,7 @@ async function silentServer(t: Test): Promise<string> {
   const child = spawn(process.execPath, ['-e', `require('node:net').createServer().${listen}`])
   t.teardown(() => void child.kill('SIGKILL'))
   const [line] = (await once(child.stdout, 'data')) as [Buffer]
-  child.kill('SIGSTOP')
+  await freeze(child)
   const port = Number(line)
   // What the kernel takes by itself is soon taken.
   for (let taken = true; taken; ) {

@@ -206,7 +206,7 @@ t.test('a server that stands still: an abort is heard and leaves no socket, else
   // The resolver's sockets are no resources that Node tells of.
   const files = () => readdirSync('/dev/fd').length
   const before = files()
-  server.signal('SIGSTOP')
+  await server.freeze()
   const abort = new AbortController()
   const waiting = t.rejects(asked.poll('a.test', null, abort.signal), { name: 'AbortError' })
   await eventually(
@@ -222,7 +222,7 @@ t.test('a server that stands still: an abort is heard and leaves no socket, else
   const took = stopwatch()
   await t.rejects(asked.poll('a.test', null, never()), { code: 'ETIMEOUT' })
   t.ok(took() < 5000, 'before the usual timeout of a poll')
-  server.signal('SIGCONT')
+  server.thaw()
   t.equal((await asked.poll('a.test', null, never())).instances.length, 1)
   await t.rejects(asked.poll('a.test', null, AbortSignal.abort()), { name: 'AbortError' })
 })

@@ -394,8 +394,8 @@ const faults: readonly [
   breakIt: (redis: RedisServer) => Promise<unknown>,
   mend: (redis: RedisServer) => Promise<unknown>,
 ][] = [
-  ['killed', redis => redis.signal('SIGKILL'), redis => redis.start()],
-  ['stopped', redis => redis.signal('SIGSTOP'), redis => redis.signal('SIGCONT')],
+  ['killed', redis => redis.kill(), redis => redis.start()],
+  ['stopped', redis => redis.freeze(), async redis => redis.thaw()],
   ['paused', redis => redis.send('CLIENT', 'PAUSE', '60000', 'WRITE'), redis => redis.send('CLIENT', 'UNPAUSE')],
   [
     'READONLY',
@@ -465,7 +465,7 @@ t.test('what is done without an answer', async t => {
     await open(t, redis.url, { onFailure: 'deny' }),
   ]
   const given = options('sliding-window', 0, { limit: 20 })
-  await redis.signal('SIGKILL')
+  await redis.kill()
   const local = stores[0]!.counter(given)
   const shares = await timed(30, () => local.hit('k', 1))
   t.equal(admitted(shares.map(({ tally }) => tally)), 5, 'a quarter of 20')
@@ -480,7 +480,7 @@ t.test('what is done without an answer', async t => {
 
 t.test('Redis is down at the start, and comes later', async t => {
   const redis = await startRedis(t)
-  await redis.signal('SIGKILL')
+  await redis.kill()
   const took = stopwatch()
   const store = await open(t, redis.url)
   t.ok(took() < 5_000, 'a start does not hang')
@@ -592,12 +592,12 @@ t.test('a cluster of three nodes', async t => {
   )
 
   lines.length = 0
-  await nodes[0]!.signal('SIGSTOP')
+  await nodes[0]!.freeze()
   const answers = await timed(200, i => counter.hit(`m${i}`, 1))
   t.ok(inVain(answers) <= 3, `${inVain(answers)} waited`)
   const there = answers.filter(({ tally }) => tally.decider === 'store')
   t.ok(there.length > 100 && there.length < 180, `the other nodes decided ${there.length} of 200`)
-  await nodes[0]!.signal('SIGCONT')
+  nodes[0]!.thaw()
   await eventually(
     () => lines.includes('a store answers again'),
     () => `no word of it: ${lines}`,
