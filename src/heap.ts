@@ -24,12 +24,15 @@ const options = [...process.execArgv, process.env.NODE_OPTIONS ?? '']
 if (!options.some(option => /semi[-_]space/.test(option))) {
   // What is loaded at the start lives on, which V8 takes as a reason to let the young generation grow.
   setGrowth(1)
+  // The heap of a new thread makes V8 set it to 2 for all of them.
+  process.on('worker', worker => worker.once('online', () => setGrowth(1)))
   let last = performance.eventLoopUtilization()
   let busy = 0
   setInterval(() => {
     const now = performance.eventLoopUtilization()
     busy = performance.eventLoopUtilization(now, last).utilization > BUSY ? busy + 1 : 0
     last = now
+    setGrowth(1)
     // Again and again: V8 lets it shrink when idle.
     if (busy >= LONG && youngSize() < YOUNG * 0.75) grow()
   }, LOOK).unref()

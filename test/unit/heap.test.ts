@@ -10,11 +10,13 @@ const run = promisify(execFile)
 const heap = pathToFileURL(join(ROOT, 'dist/src/heap.js')).href
 
 /**
- * Prints MiB that the young generation holds: at first, behind 64 MiB that live on after a rest, when the loop was busy for
- * a while in which next to nothing lives on, behind 64 MiB more.
+ * Prints MiB that the young generation holds: at first, behind 64 MiB that live on as soon as there is another thread, when
+ * the loop was busy for a while in which next to nothing lives on, behind 64 MiB more.
  */
 const PROGRAM = `
+import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import { getHeapSpaceStatistics } from 'node:v8'
 const kept = []
 const keep = () => { for (let i = 0; i < 1024; i++) kept.push(new Array(8192).fill(i)) }
@@ -27,6 +29,8 @@ if (process.argv[1] === 'held') await import(${JSON.stringify(heap)})
 const settled = async () => { await setTimeout(100); return size() }
 const sizes = [size()]
 await setTimeout(600)
+const worker = new Worker('', { eval: true })
+await once(worker, 'online')
 keep()
 sizes.push(await settled())
 const started = performance.now()
