@@ -6,7 +6,7 @@ import { countPoll } from '../metrics.ts'
 import { AnswerError } from './ask.ts'
 import { firstFaults } from './entry.ts'
 import { afterAnswer, afterFailure, BURST, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
-import { type DiscoveryProvider, type Instance, WAIT } from './provider.ts'
+import { type DiscoveryProvider, type Found, type Instance, WAIT } from './provider.ts'
 import { reuse, sameInstance } from './same.ts'
 import { byAddress, type Candidate, checkInstance, type Wanted } from './select.ts'
 import { Service, type Subscription } from './service.ts'
@@ -164,21 +164,21 @@ export class Poller {
   }
 
   /** One poll, ended by the timeout; a registry that waits gets the time for it. */
-  async #ask(cursor: string | null) {
+  async #ask(cursor: string | null): Promise<Found> {
     const { provider, service, options } = this.#parts
     const most = options.timeout + (cursor === null ? 0 : WAIT)
     const ask = new AbortController()
     const end = () => ask.abort()
     this.#stop.signal.addEventListener('abort', end, { once: true })
     let inTime = () => {}
-    const late = new Promise<never>((_resolve, reject) => {
-      inTime = this.#pace.after(most, () => {
-        reject(new Error(`no answer within ${most} ms`))
-        ask.abort()
-      })
-    })
     try {
-      return await Promise.race([provider.poll(service, cursor, ask.signal), late])
+      return await new Promise<Found>((resolve, reject) => {
+        inTime = this.#pace.after(most, () => {
+          reject(new Error(`no answer within ${most} ms`))
+          ask.abort()
+        })
+        provider.poll(service, cursor, ask.signal).then(resolve, reject)
+      })
     } finally {
       inTime()
       this.#stop.signal.removeEventListener('abort', end)
@@ -281,8 +281,9 @@ export class Poller {
   /** Write down what is in use; what goes wrong is said once, and tried again with each answer. */
   keep(): void {
     const { state, log } = this.#parts
+    if (state === null) return
     const { inUse } = this
-    if (state === null || inUse === null) return
+    if (inUse === null) return
     state.write(inUse).then(
       () => {
         this.#stateFails = false
