@@ -128,7 +128,10 @@ export async function soakDiscovery(
     ['memory', memory, 16],
     ['the live heap', live, 3],
   ] as const) {
-    const grown = sizes.at(-1)! - sizes[SETTLED - 1]!
+    // The least of each half: one reading may come before the collector, or behind it.
+    const settled = sizes.slice(SETTLED - 1)
+    const half = settled.length / 2
+    const grown = Math.min(...settled.slice(half)) - Math.min(...settled.slice(0, half))
     if (grown > most) faults.push(`${what} grew by ${grown.toFixed(1)} MiB`)
   }
   return { still: at, changing: after, changes: registry.changes, memory, live, faults }
