@@ -8,7 +8,7 @@ import { firstFaults } from './entry.ts'
 import { afterAnswer, afterFailure, BURST, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
 import { type DiscoveryProvider, type Found, type Instance, WAIT } from './provider.ts'
 import { reuse, sameInstance } from './same.ts'
-import { byAddress, type Candidate, checkInstance, type Wanted } from './select.ts'
+import { type Candidate, checkInstance, inOrder, type Wanted } from './select.ts'
 import { Service, type Subscription } from './service.ts'
 import type { StateFile } from './state.ts'
 
@@ -235,8 +235,7 @@ export class Poller {
       log.warn('discovery told instances that cannot be used', { registry, service, count: faults.length, leftOut })
     }
     this.#leftOut = leftOut
-    good.sort((a, b) => byAddress(a.instance, b.instance))
-    return reuse(this.#service.told, good, (a, b) => sameInstance(a.instance, b.instance))
+    return reuse(this.#service.told, inOrder(good), (a, b) => sameInstance(a.instance, b.instance))
   }
 
   async #failed(error: unknown): Promise<void> {

@@ -38,6 +38,27 @@ export function byAddress(a: { host: string; port: number }, b: { host: string; 
   return a.port - b.port
 }
 
+/**
+ * What was told, by address. Of several at one address the first counts, so those have an order too, whatever order the
+ * registry has them in: the heaviest first, and then by all else that is told of them.
+ */
+export function inOrder(told: Candidate[]): Candidate[] {
+  // Made for those that need it, and once: a hostile registry may tell of one address twenty thousand times.
+  const rests = new Map<Instance, string>()
+  const restOf = (instance: Instance) => {
+    const known = rests.get(instance)
+    if (known !== undefined) return known
+    const rest = JSON.stringify([instance.labels, instance.ports ?? {}].map(map => Object.entries(map).sort()))
+    rests.set(instance, rest)
+    return rest
+  }
+  return told.sort(({ instance: a }, { instance: b }) => {
+    const order = byAddress(a, b) || b.weight - a.weight
+    if (order !== 0) return order
+    return restOf(a) < restOf(b) ? -1 : restOf(a) > restOf(b) ? 1 : 0
+  })
+}
+
 /** An endpoint as an upstream gets it, and what it was made of. */
 export class Chosen implements EndpointFacts {
   readonly address: string

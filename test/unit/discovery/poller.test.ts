@@ -231,6 +231,37 @@ t.test('an instance listed twice counts once', async t => {
   t.same(ports(view), [1])
 })
 
+t.test('an address that is told of twice, and not alike, is no change when the two come in another order', async t => {
+  const { script, pace, poller, view } = bench(t)
+  let published = 0
+  poller.subscribe({ labels: {} }, () => published++)
+  // As Nacos has it for two clusters, and Consul for a service that registered anew under another id.
+  const light = instance(1, { labels: { cluster: 'a', zone: 'x' } })
+  const heavy = instance(1, { weight: 5, labels: { cluster: 'b', zone: 'x' } })
+  const other = instance(1, { labels: { zone: 'x', cluster: 'c' } })
+  const orders = [
+    [light, heavy, other],
+    [other, heavy, light],
+    [heavy, light, other],
+    [heavy, instance(1, { labels: { cluster: 'c', zone: 'x' } }), light],
+  ]
+  script.tell(orders[0]!)
+  poller.start()
+  await poller.ready
+  const { endpoints } = view
+  for (const order of orders) {
+    script.tell(order)
+    await pace.pass(10_000)
+    t.equal(view.endpoints, endpoints)
+  }
+  t.equal(script.cursors.length, 5)
+  t.equal(published, 1)
+  // Which of them counts is nothing but settled; another weight of that one is a change.
+  script.tell([light, other, instance(1, { weight: 7, labels: heavy.labels })])
+  await pace.pass(10_000)
+  t.same([view.endpoints.map(({ weight }) => weight), published], [[7], 2])
+})
+
 t.test('a large loss is held while somebody listens there, and gone when nobody does', async t => {
   const server = createServer(socket => socket.destroy())
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
