@@ -11,6 +11,8 @@ import { type DiscoveryProvider, defineProvider, type Found, type Instance, type
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 const ADDRESS = 'https://kubernetes.default.svc'
 const file = z.string().min(1)
+/** A comma would begin another part of the selector that the name stands in. */
+const SERVICE = /^(?:([\w.-]+)\/)?([\w.-]+)$/
 
 /** Options of `kind: kubernetes`. */
 export const kubernetesOptions = z.strictObject({
@@ -114,7 +116,8 @@ class Kubernetes implements DiscoveryProvider {
 
   /** `name` in the namespace of the options, or `namespace/name`. */
   async #path(service: string): Promise<string> {
-    const [name, own] = service.split('/').reverse() as [string, string?]
+    const [, own, name] = SERVICE.exec(service) ?? []
+    if (name === undefined) throw new AnswerError(`${JSON.stringify(service)} is neither a name nor namespace/name`)
     const namespace = own ?? this.#options.namespace ?? (await this.#ownNamespace())
     const query = new URLSearchParams({ labelSelector: `kubernetes.io/service-name=${name}` })
     return `/apis/discovery.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/endpointslices?${query}`

@@ -403,6 +403,15 @@ t.test('kubernetes: 410 Gone, tokens that rotate, lines in pieces, another names
   await t.rejects(asked.poll('orders', null, never), { message: 'answered 401' })
 })
 
+t.test('kubernetes: a service that is neither a name nor namespace/name is not asked for', async t => {
+  const api = await startKubernetes(t)
+  await api.set('orders', at(1))
+  const asked = await provider(t, api)
+  for (const service of ['cluster/shop/orders', '/orders', 'shop/', '/', 'orders,app=x'])
+    await t.rejects(asked.poll(service, null, never), { name: 'AnswerError', message: 'namespace/name' }, service)
+  t.equal(api.polls, 0)
+})
+
 t.test('kubernetes: over plain http, as by `kubectl proxy`, no token is sent unless it is said', async t => {
   const sent: unknown[] = []
   const proxy = await HttpRegistryFake.start(t, 'kubernetes', () => (_url, request, response) => {
