@@ -4,7 +4,7 @@ import { GATEWAY_FIELDS } from '../http/head.ts'
 import { methodFault } from '../http/method.ts'
 import { isHostField } from '../http1/framing.ts'
 import { pluginList } from '../pipeline/entry.ts'
-import { duration, fieldMap, fieldValue, label, share, TOKEN, whereSound } from '../units.ts'
+import { duration, fieldMap, fieldValue, label, share, TOKEN, untold, whereSound } from '../units.ts'
 import { Condition, type Field, PatternError, parseHost, parsePath } from './match.ts'
 import { PathRewrite, RedirectTarget } from './rewrite.ts'
 
@@ -142,8 +142,8 @@ const rewrite = z
     path: z.string().min(1).optional().describe('Path that goes upstream; may use `:id` and `*`.'),
     host: z
       .string()
-      .regex(/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/, { error: REWRITE_HOST_FAULT, abort: true })
-      .refine(isHostField, { error: REWRITE_HOST_FAULT })
+      .regex(/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/, { error: REWRITE_HOST_FAULT })
+      .refine(isHostField, { error: REWRITE_HOST_FAULT, when: untold })
       .optional()
       .describe('Host that goes upstream; overrides `host` of the upstream.'),
   })

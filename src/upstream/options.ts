@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { type EndpointAddress, parseEndpoint } from '../http/address.ts'
 import { isHostField } from '../http1/framing.ts'
 import { meant } from '../nearest.ts'
-import { duration, tlsOptions, together, whereSound } from '../units.ts'
+import { duration, tlsOptions, together, untold, whereSound } from '../units.ts'
 import { healthOptions } from './health/options.ts'
 
 /** The balancers by name; upstream/balance holds one file for each. */
@@ -126,9 +126,12 @@ export const upstreamOptions = z
       .describe('Attribute that ring-hash goes by, such as client.ip (its default), header.x-user or cookie.id.'),
     host: z
       .string()
-      .regex(/^[^\s/?#@\\$]+$/, { error: HOST_FAULT, abort: true })
-      .refine(text => isHostField(text) && !text.endsWith(':'), { error: HOST_FAULT, abort: true })
-      .refine(text => !isMistyped(text), { error: ({ input }) => `${HOST_FAULT}${meant(input, ['pass', 'endpoint'])}` })
+      .regex(/^[^\s/?#@\\$]+$/, { error: HOST_FAULT })
+      .refine(text => isHostField(text) && !text.endsWith(':'), { error: HOST_FAULT, when: untold })
+      .refine(text => !isMistyped(text), {
+        error: ({ input }) => `${HOST_FAULT}${meant(input, ['pass', 'endpoint'])}`,
+        when: untold,
+      })
       .default('pass')
       .describe("Host that the endpoints see: pass (the client's), endpoint (its own address) or a literal."),
     connections: z

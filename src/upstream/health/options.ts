@@ -1,6 +1,6 @@
 // The options of health checks as they stand under an upstream.
 import { z } from 'zod'
-import { duration, share, whereSound } from '../../units.ts'
+import { duration, share, untold, whereSound } from '../../units.ts'
 
 const EXPECT = /^\s*\d{3}(?:\s*-\s*\d{3})?(?:\s*,\s*\d{3}(?:\s*-\s*\d{3})?)*\s*$/
 
@@ -14,9 +14,10 @@ export function statusRanges(text: string): [number, number][] {
 
 const expected = z
   .string({ error: 'statuses are due, such as "200-399" or "200,204" (in quotes)' })
-  .regex(EXPECT, { error: 'statuses are due, such as "200-399" or "200,204"', abort: true })
+  .regex(EXPECT, { error: 'statuses are due, such as "200-399" or "200,204"' })
   .refine(text => statusRanges(text).every(([first, last]) => first >= 100 && first <= last && last <= 599), {
     error: 'a range from a lower to a higher status between 100 and 599 is due',
+    when: untold,
   })
 
 const active = z.strictObject({

@@ -713,6 +713,37 @@ routes:
   ])
 })
 
+t.test('nor does one that is a text, but not of the form that is due', async t => {
+  const text = `listeners: [{ name: w, port: 1 }]
+upstreams:
+  a: { slowStart: 5sec }
+  b: { host: "x y", tls: { verify: false }, endpoints: ["a:1"] }
+  c: { endpoints: ["a:1"], health: { passive: { maxEjected: 101%, ejectFor: 10m, maxEjectFor: 1m } } }
+  d: { endpoints: ["a:1"], health: { active: { interval: 1ms, expect: 200-100 } }, scheme: http, tls: {} }
+routes:
+  - { name: r, match: { path: / }, timeout: 5min }
+  - { name: s, match: { path: /s }, upstream: a, retry: { budget: 5, backoff: 2s, maxBackoff: 1s } }
+`
+  t.same(
+    (await faultsOf(text)).map(line => line.replace(/^g\.yaml:\S+ (\S+): .*$/, '$1')),
+    [
+      'upstreams.a',
+      'upstreams.a.slowStart',
+      'upstreams.b.host',
+      'upstreams.b.tls',
+      'upstreams.c.health.passive.maxEjected',
+      'upstreams.c.health.passive.maxEjectFor',
+      'upstreams.d.health.active.interval',
+      'upstreams.d.health.active.expect',
+      'upstreams.d.tls',
+      'routes[0]',
+      'routes[0].timeout',
+      'routes[1].retry.budget',
+      'routes[1].retry.maxBackoff',
+    ],
+  )
+})
+
 t.test('a good file comes out whole, with defaults, frozen, and shown without secrets', async t => {
   const text = `${HEAD.replace('port: 0', 'port: 8080')}stores: { s: { kind: redis, url: "redis://u:hunter2@h" } }
 plugins: [id, { limit: { limit: 5, key: client.ip, when: { path: "~^/a" }, off: false } }]
