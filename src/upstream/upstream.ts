@@ -267,8 +267,10 @@ export class Upstream {
 
   /** See PassiveOwner. */
   returned(endpoint: Endpoint): void {
+    // Probes may find it ill, and say so when they no longer do.
+    if (!endpoint.health.usable) return
     this.#log.info('an ejected endpoint is used again', { upstream: this.name, endpoint: endpoint.address })
-    if (endpoint.health.usable) this.#comesBack(endpoint)
+    this.#comesBack(endpoint)
   }
 
   #comesBack(endpoint: Endpoint): void {

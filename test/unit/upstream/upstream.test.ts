@@ -88,6 +88,35 @@ t.test('an ejection that goes over lasts no longer than one that begins', async 
   t.equal(long.balancer.endpoints.length, 1)
 })
 
+t.test('the end of an ejection is told where the endpoint is used again, not while probes find it ill', async t => {
+  const lines: string[] = []
+  const told = { ...log, info: (message: string) => void lines.push(message) }
+  const health = { active: { interval: '1h' }, passive: { consecutiveFailures: 1, ejectFor: '10ms' }, panicBelow: '0%' }
+  const options = upstreamOptions.parse({ endpoints: ['127.0.0.1:1', '127.0.0.1:2'], health })
+  const makeBalancer = BALANCERS['round-robin']
+  const parts = { resolve: (path: string) => path, makeBalancer, poller: null, previous: null, log: told }
+  const upstream = new Upstream('up', options, parts)
+  t.teardown(() => upstream.close())
+  const [ill] = upstream.endpoints
+  const ejection = async () => {
+    ill!.watcher!.ended(ill!, true)
+    t.not(ill!.health.ejectedUntil, 0)
+    await eventually(
+      () => ill!.health.ejectedUntil === 0,
+      () => 'the ejection never ends',
+    )
+  }
+  probed(upstream, 0, 'unhealthy')
+  await ejection()
+  t.same(lines, [])
+  t.equal(upstream.balancer.endpoints.length, 1)
+  probed(upstream, 0, 'healthy')
+  t.same(lines, ['an endpoint is healthy again'])
+  await ejection()
+  t.same(lines.slice(1), ['an ejected endpoint is used again'])
+  t.equal(upstream.balancer.endpoints.length, 2)
+})
+
 t.test('why there is nothing to pick', async t => {
   t.equal(make(t, 0, {}).whyNone, 'none is configured')
   const off = make(t, 0, { endpoints: [{ address: '127.0.0.1:1', weight: 0 }] })
