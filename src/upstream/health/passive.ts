@@ -65,8 +65,10 @@ export class PassiveHealth {
     const { endpoints } = this.#owner
     // Requests that outlive their endpoint, or their upstream, end here as well.
     if (this.#closed || !endpoints.includes(endpoint)) return
-    const ejected = endpoints.filter(other => other.health.ejectedUntil !== 0).length
-    if (ejected > 0 && (ejected + 1) / endpoints.length > maxEjected) return
+    // Those with weight 0 serve nobody: they would make room for all others to be left out.
+    const open = endpoints.filter(other => other.weight > 0)
+    const ejected = open.filter(other => other.health.ejectedUntil !== 0).length
+    if (ejected > 0 && (ejected + 1) / open.length > maxEjected) return
     const { health } = endpoint
     const now = this.#wheel.time()
     // Time without an ejection is forgiveness: one is forgotten for each `ejectFor` that went well.

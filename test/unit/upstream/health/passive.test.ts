@@ -120,6 +120,20 @@ t.test('never more than maxEjected, but one always', async t => {
   }
 })
 
+t.test('maxEjected is a share of those that get traffic: weight 0 makes no room', async t => {
+  const bench = new Bench(4, { maxEjected: '50%', ejectFor: '10s' })
+  bench.at(2).weight = 0
+  bench.at(3).weight = 0
+  for (const i of [0, 1]) bench.fail(i, 5)
+  t.same(bench.events, ['out a'], 'one of two')
+  // Taken out of use while it is ejected, it holds no place of those that are.
+  bench.at(0).weight = 0
+  bench.at(2).weight = 1
+  bench.fail(2, 5)
+  t.same(bench.events, ['out a', 'out c'])
+  bench.close()
+})
+
 t.test('shares are exact where they come to whole numbers', async t => {
   for (const [percent, of] of [
     [29, 100],
