@@ -10,6 +10,7 @@ export function registryAddress(example: string) {
   const one = z
     .url({ protocol: /^https?$/, error, abort: true })
     .refine(text => !/[?#]/.test(text), { error: 'must not have a query or a fragment' })
+    .refine(text => new URL(text).port !== '0', { error: 'a port between 1 and 65535 is due' })
     .refine(...readableCredentials(text => [text]))
   return z
     .union([one, z.array(one).min(1)], { error: 'a URL, or a list of them, is due' })

@@ -44,7 +44,7 @@ export function parseConnect(text: string): { readonly servers: readonly string[
   const slash = text.indexOf('/')
   const chroot = slash === -1 ? '' : text.slice(slash).replace(/\/$/, '')
   const servers = (slash === -1 ? text : text.slice(0, slash)).split(',').map(server => server.trim())
-  const good = servers.every(server => SERVER.test(server) && !(Number(server.split(':')[1] ?? 1) > 65535))
+  const good = servers.every(server => SERVER.test(server) && isPort(Number(server.split(':')[1] ?? 1)))
   return good && (chroot === '' || isPath(chroot)) ? { servers, chroot } : null
 }
 

@@ -120,7 +120,7 @@ t.test('whatever children hold is read or left out', async t => {
 t.test('connect strings', async t => {
   t.same(parseConnect('a:2181,10.0.0.1/x/y'), { servers: ['a:2181', '10.0.0.1'], chroot: '/x/y' })
   t.same(parseConnect('a/'), { servers: ['a'], chroot: '' })
-  for (const bad of ['', ',', 'a:b', 'a:70000', 'a//x', 'a/../x', 'a b', 'zk://a'])
+  for (const bad of ['', ',', 'a:b', 'a:70000', 'a:0', 'a:2181,b:00000', 'a//x', 'a/../x', 'a b', 'zk://a'])
     t.equal(parseConnect(bad), null, bad)
   t.throws(() => zookeeperOptions.parse({ address: 'a', password: 'p' }), /belong together/)
   t.throws(() => zookeeperOptions.parse({ address: 'a:b' }), /servers are due/)
