@@ -85,7 +85,8 @@ function parseCurator(value: Readonly<Record<string, unknown>>): Instance | stri
   const { address, port, sslPort, payload, enabled } = value
   const { metadata } = asMap(payload)
   if (enabled === false || isOutOfService(asMap(metadata))) return null
-  const facts = asMap(metadata ?? payload)
+  // How Curator's Java writes the payload down is nothing that the instance says.
+  const { '@class': _type, ...facts } = asMap(metadata ?? payload)
   const labels = { ...asLabels(facts), ...asLabels(value['labels']) }
   const weight = value['weight'] ?? (facts['weight'] === undefined ? 1 : Number(facts['weight'] || Number.NaN))
   const instance = readEntry({ address, port: port ?? sslPort, weight, labels })

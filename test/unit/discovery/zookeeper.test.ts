@@ -61,7 +61,7 @@ t.test('children are host:port or what Curator writes', async t => {
     '10.0.0.4:90': '',
     // No status is as good as UP, and what an application's own payload says under that name is its own.
     none: JSON.stringify({ address: '10.0.0.7', port: 92, payload: { metadata: { instance_status: '' } } }),
-    own: JSON.stringify({ address: '10.0.0.8', port: 93, payload: { instance_status: 'GREEN' } }),
+    own: JSON.stringify({ address: '10.0.0.8', port: 93, payload: { '@class': 'a.B', instance_status: 'GREEN' } }),
     whole: JSON.stringify({ address: '10.0.0.5:91', payload: 'text' }),
     a: '{"address":"10.0.0.6","port":"80"}',
     b: '{"address":"10.0.0.6","port":80,"payload":{"weight":"many"}}',
