@@ -84,7 +84,7 @@ export function together<A extends string, B extends string>(a: A, b: B) {
 export function readableCredentials(split: (text: string) => readonly string[]) {
   return [
     (text: string) => split(text).every(hasReadableCredentials),
-    { error: 'a % in the credentials is written as %25' },
+    { error: 'a % in the credentials is written as %25', when: untold },
   ] as const
 }
 

@@ -32,11 +32,14 @@ function patterns(parse: (text: string) => unknown, what: string) {
 
 const method = z
   .string()
-  .regex(TOKEN, { error: 'a method such as GET is due', abort: true })
-  .superRefine((name, context) => {
-    const fault = methodFault(name)
-    if (fault !== null) context.addIssue({ code: 'custom', message: fault })
-  })
+  .regex(TOKEN, { error: 'a method such as GET is due' })
+  .superRefine(
+    (name, context) => {
+      const fault = methodFault(name)
+      if (fault !== null) context.addIssue({ code: 'custom', message: fault })
+    },
+    { when: untold },
+  )
 
 /** Name to expectation, checked by the condition that will be compiled from it. */
 function conditionsOn(field: Field, described: string) {

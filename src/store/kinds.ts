@@ -25,7 +25,6 @@ const redis = z
       .refine(text => addresses(text).every(isAddress), {
         error:
           'a redis:// or rediss:// address is due, such as redis://127.0.0.1:6379/0, with user:password@ before the host where needed',
-        abort: true,
       })
       .refine(...readableCredentials(addresses))
       .describe(

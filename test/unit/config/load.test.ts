@@ -720,9 +720,12 @@ upstreams:
   b: { host: "x y", tls: { verify: false }, endpoints: ["a:1"] }
   c: { endpoints: ["a:1"], health: { passive: { maxEjected: 101%, ejectFor: 10m, maxEjectFor: 1m } } }
   d: { endpoints: ["a:1"], health: { active: { interval: 1ms, expect: 200-100 } }, scheme: http, tls: {} }
+discovery:
+  e: { kind: etcd, address: "ftp://h", user: u }
 routes:
   - { name: r, match: { path: / }, timeout: 5min }
   - { name: s, match: { path: /s }, upstream: a, retry: { budget: 5, backoff: 2s, maxBackoff: 1s } }
+  - { name: t, match: { path: /t, methods: ["p t"] } }
 `
   t.same(
     (await faultsOf(text)).map(line => line.replace(/^g\.yaml:\S+ (\S+): .*$/, '$1')),
@@ -736,10 +739,14 @@ routes:
       'upstreams.d.health.active.interval',
       'upstreams.d.health.active.expect',
       'upstreams.d.tls',
+      'discovery.e',
+      'discovery.e.address',
       'routes[0]',
       'routes[0].timeout',
       'routes[1].retry.budget',
       'routes[1].retry.maxBackoff',
+      'routes[2]',
+      'routes[2].match.methods[0]',
     ],
   )
 })
