@@ -1,48 +1,38 @@
-// Asking the thread that watches files: one for each registry, begun when it is first asked and again when it broke.
-import { setImmediate } from 'node:timers/promises'
+// The thread that watches files: one for each registry, begun with its first order and again after it broke.
 import { Worker } from 'node:worker_threads'
-import { abortable } from './abortable.ts'
-import type { FileAnswer, FileMessages, FileOrder, FileQuestion } from './file-worker.ts'
+import type { FileAnswer, FileOrder, FileWatch } from './file-worker.ts'
 
 /** Most memory that the thread may take, in MiB: the largest file in some forms. */
 const MEMORY = 512
 
-interface Waiting {
-  readonly resolve: (answer: FileAnswer) => void
-  readonly reject: (error: Error) => void
+/** Who gives orders to the thread. */
+export interface FileListener {
+  /** Called with what the thread tells, each answer in a turn of the event loop of its own. */
+  told(answer: FileAnswer): void
+  /** Called when the thread broke: it knows of no order any more. */
+  broke(error: Error): void
 }
 
 /** See the head of this file. */
 export class FileThread {
-  #worker: Worker | null = null
-  #asks = 0
-  readonly #waiting = new Map<number, Waiting>()
-  /** Questions about files as they are now: unlike waits for a change these keep the process alive. */
-  #urgent = 0
+  readonly #listener: FileListener
   readonly #memory: number
+  #worker: Worker | null = null
+  #awaited = 0
+  /** Not passed on yet. */
+  #answers: FileAnswer[] = []
+  #passing: NodeJS.Immediate | null = null
 
   /** `memory` in MiB. */
-  constructor(memory = MEMORY) {
+  constructor(listener: FileListener, memory = MEMORY) {
+    this.#listener = listener
     this.#memory = memory
   }
 
-  /** Rejects where the thread broke, and with the signal's reason when that is aborted. */
-  async ask(question: FileQuestion, signal: AbortSignal): Promise<FileAnswer> {
-    const ask = ++this.#asks
-    const answered = new Promise<FileAnswer>((resolve, reject) => this.#waiting.set(ask, { resolve, reject }))
+  /** Tell of a file from now on, as it is now to begin with. */
+  watch(order: FileWatch): void {
     this.#worker ??= this.#start()
-    this.#tell({ kind: 'ask', ask, question })
-    const urgent = question.cursor === null
-    if (urgent) {
-      this.#urgent++
-      this.#worker.ref()
-    }
-    try {
-      return await abortable(answered, signal)
-    } finally {
-      if (urgent && --this.#urgent === 0) this.#worker?.unref()
-      if (this.#waiting.delete(ask)) this.#tell({ kind: 'stop', ask })
-    }
+    this.#tell({ kind: 'watch', ...order })
   }
 
   /** Nobody asks for this file any more. */
@@ -50,17 +40,25 @@ export class FileThread {
     this.#tell({ kind: 'forget', file })
   }
 
+  /** Keep the process alive, until `release` was called as often. */
+  hold(): void {
+    this.#awaited++
+    this.#worker?.ref()
+  }
+
+  release(): void {
+    if (--this.#awaited === 0) this.#worker?.unref()
+  }
+
   #tell(order: FileOrder): void {
     this.#worker?.postMessage(order)
   }
 
   /** Each in a turn of its own: what an answer changes takes time, and requests come in between. */
-  async #pass(told: FileMessages): Promise<void> {
-    for (const { ask, answer } of told) {
-      await setImmediate()
-      this.#waiting.get(ask)?.resolve(answer)
-      this.#waiting.delete(ask)
-    }
+  readonly #pass = (): void => {
+    const answer = this.#answers.shift()
+    this.#passing = this.#answers.length > 0 ? setImmediate(this.#pass) : null
+    if (answer !== undefined) this.#listener.told(answer)
   }
 
   #start(): Worker {
@@ -68,16 +66,18 @@ export class FileThread {
       workerData: { sluice: 'files' },
       resourceLimits: { maxOldGenerationSizeMb: this.#memory },
     })
-    worker.on('message', (told: FileMessages) => void this.#pass(told))
+    worker.on('message', (told: readonly FileAnswer[]) => {
+      this.#answers.push(...told)
+      if (this.#passing === null) this.#pass()
+    })
     const broken = (why: string) => {
       if (this.#worker !== worker) return
-      this.#worker = null
-      for (const { reject } of this.#waiting.values()) reject(new Error(`the thread that reads files ended: ${why}`))
-      this.#waiting.clear()
+      this.close()
+      this.#listener.broke(new Error(`the thread that reads files ended: ${why}`))
     }
     worker.on('error', error => broken((error as Error).message))
     worker.on('exit', code => broken(`exit code ${code}`))
-    worker.unref()
+    if (this.#awaited === 0) worker.unref()
     return worker
   }
 
@@ -85,6 +85,9 @@ export class FileThread {
   close(): void {
     const worker = this.#worker
     this.#worker = null
+    this.#answers = []
+    if (this.#passing !== null) clearImmediate(this.#passing)
+    this.#passing = null
     void worker?.terminate()
   }
 }

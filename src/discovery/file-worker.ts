@@ -8,93 +8,105 @@ const TOGETHER = 50
 /** So many are told in one message at the most: to take it in holds up requests. */
 const MOST = 10
 
-/** A question about the service in one file. */
-export interface FileQuestion {
+/** A file to tell of: as it is now, and from then on whenever it changes. Nobody needs to ask again. */
+export interface FileWatch {
   /** The asker's number for the file of this service. */
   readonly file: number
   readonly path: string
   readonly service: string
-  /** As of WatchedFile.changed; null for the file as it is now. */
-  readonly cursor: string | null
-  /** Digest of the text whose instances the asker has; null for none. */
-  readonly known: string | null
+  /** The asker's number for this order: a later one about the same file begins anew. */
+  readonly order: number
 }
 
 /** What the thread is told. */
-export type FileOrder =
-  | { readonly kind: 'ask'; readonly ask: number; readonly question: FileQuestion }
-  | { readonly kind: 'stop'; readonly ask: number }
-  | { readonly kind: 'forget'; readonly file: number }
+export type FileOrder = ({ readonly kind: 'watch' } & FileWatch) | { readonly kind: 'forget'; readonly file: number }
 
-/** What is told of a file. */
+/** What is told of a file, after WAIT also where nothing is new. */
 export interface FileAnswer {
+  readonly file: number
+  /** The order that it answers. */
+  readonly order: number
   /** Of its text; NONE where there is none. */
   readonly digest: string
-  /** The instances as JSON; null for those that the asker knows, and where there is a fault. */
+  /** The instances as JSON; null for those that were told last, and where there is a fault. */
   readonly instances: string | null
   /** Why it cannot be used, fit for a log; null where it can. */
   readonly fault: string | null
 }
 
-/** The answer to the `ask` of that number. */
-interface FileMessage {
-  readonly ask: number
-  readonly answer: FileAnswer
-}
+/** One file that is told of. */
+class Told {
+  /** Digest of the text whose instances were told last; null before. */
+  #known: string | null = null
+  #abort = new AbortController()
 
-/** Answers that came within a moment; some may have been stopped meanwhile. */
-export type FileMessages = readonly FileMessage[]
-
-async function look(file: WatchedFile, question: FileQuestion, signal: AbortSignal): Promise<FileAnswer> {
-  const { path, service, cursor, known } = question
-  const refused = (digest: string, fault: string) => ({ digest, instances: null, fault })
-  let reading: FileReading
-  try {
-    reading = cursor === null ? file.now() : await file.changed(cursor, signal)
-    if (reading.digest === known) return { digest: known, instances: null, fault: null }
-    // As broken as it was: that is told again.
-    if (reading.text === undefined) reading = file.now()
-  } catch (error) {
-    return refused(NONE, (error as Error).message)
+  /** Tell of the file until `stop`, or until it is begun anew. */
+  async watch({ file, path, service, order }: FileWatch, tell: (answer: FileAnswer) => void): Promise<void> {
+    this.stop()
+    const abort = new AbortController()
+    this.#abort = abort
+    const watched = new WatchedFile(path)
+    for (let cursor: string | null = null; !abort.signal.aborted; ) {
+      const found = await this.#look(watched, path, service, cursor, abort.signal)
+      if (abort.signal.aborted) break
+      if (found.instances !== null) this.#known = found.digest
+      cursor = found.digest
+      tell({ file, order, ...found })
+    }
+    watched.close()
   }
-  const { text, digest } = reading
-  if (text == null) return refused(NONE, `there is no file ${path}`)
-  try {
-    return { digest, instances: JSON.stringify(parseFile(text, service)), fault: null }
-  } catch (error) {
-    return refused(digest, `${path}:${(error as Error).message}`)
+
+  stop(): void {
+    this.#abort.abort()
+  }
+
+  async #look(file: WatchedFile, path: string, service: string, cursor: string | null, signal: AbortSignal) {
+    const refused = (digest: string, fault: string) => ({ digest, instances: null, fault })
+    let reading: FileReading
+    try {
+      reading = cursor === null ? file.now() : await file.changed(cursor, signal)
+      if (reading.digest === this.#known) return { digest: reading.digest, instances: null, fault: null }
+      // As broken as it was: that is told again.
+      if (reading.text === undefined) reading = file.now()
+    } catch (error) {
+      return refused(NONE, (error as Error).message)
+    }
+    const { text, digest } = reading
+    if (text == null) return refused(NONE, `there is no file ${path}`)
+    try {
+      return { digest, instances: JSON.stringify(parseFile(text, service)), fault: null }
+    } catch (error) {
+      return refused(digest, `${path}:${(error as Error).message}`)
+    }
   }
 }
 
 function main(port: NonNullable<typeof parentPort>): void {
-  const files = new Map<number, WatchedFile>()
-  const asks = new Map<number, AbortController>()
-  let told: FileMessage[] = []
+  const files = new Map<number, Told>()
+  let answers: FileAnswer[] = []
   let soon: NodeJS.Timeout | undefined
-  const tell = () => {
+  const post = () => {
     clearTimeout(soon)
     soon = undefined
-    port.postMessage(told satisfies FileMessages)
-    told = []
+    port.postMessage(answers)
+    answers = []
   }
 
-  async function answer(ask: number, question: FileQuestion): Promise<void> {
-    const file = files.get(question.file) ?? new WatchedFile(question.path)
-    files.set(question.file, file)
-    const abort = new AbortController()
-    asks.set(ask, abort)
-    const answer = await look(file, question, abort.signal)
-    asks.delete(ask)
-    if (abort.signal.aborted) return
-    if (told.push({ ask, answer }) === MOST) tell()
-    else soon ??= setTimeout(tell, question.cursor === null ? 0 : TOGETHER)
+  function watch(order: FileWatch): void {
+    const file = files.get(order.file) ?? new Told()
+    files.set(order.file, file)
+    let first = true
+    void file.watch(order, answer => {
+      if (answers.push(answer) === MOST) post()
+      else soon ??= setTimeout(post, first ? 0 : TOGETHER)
+      first = false
+    })
   }
 
   port.on('message', (order: FileOrder) => {
-    if (order.kind === 'ask') void answer(order.ask, order.question)
-    else if (order.kind === 'stop') asks.get(order.ask)?.abort()
+    if (order.kind === 'watch') watch(order)
     else {
-      files.get(order.file)?.close()
+      files.get(order.file)?.stop()
       files.delete(order.file)
     }
   })

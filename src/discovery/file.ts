@@ -2,7 +2,8 @@
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { AnswerError } from './ask.ts'
-import { FileThread } from './file-thread.ts'
+import { type FileListener, FileThread } from './file-thread.ts'
+import type { FileAnswer } from './file-worker.ts'
 import { type DiscoveryProvider, defineProvider, type Found, type Instance } from './provider.ts'
 import { reuse, sameInstance } from './same.ts'
 
@@ -16,20 +17,63 @@ export const fileOptions = z.strictObject({
     ),
 })
 
-/** The file that tells of a service, as the thread knows it, and what was found in it last. */
-interface Known {
+/** The file of one service, and what the thread told of it. */
+class ServiceFile {
   readonly file: number
   readonly path: string
-  found: Found | null
+  /** The last order to watch it. */
+  order = 0
+  /** What was told last of that order; null before. */
+  answer: FileAnswer | null = null
+  /** Instances that were told, as long as nobody asked for them. */
+  unread: string | null = null
+  /** What was read last. */
+  found: Found | null = null
+  /** Those who wait for what is told next. */
+  readonly waiting = new Set<Waiting>()
+
+  constructor(file: number, path: string) {
+    this.file = file
+    this.path = path
+  }
+
+  /** Resolves with what is told next; rejects when the thread breaks, and with the signal's reason when it is aborted. */
+  next(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settled = () => {
+        signal.removeEventListener('abort', stop)
+        this.waiting.delete(waiting)
+      }
+      const waiting = {
+        resolve: () => {
+          settled()
+          resolve()
+        },
+        reject: (error: Error) => {
+          settled()
+          reject(error)
+        },
+      }
+      const stop = () => waiting.reject(signal.reason)
+      this.waiting.add(waiting)
+      signal.addEventListener('abort', stop, { once: true })
+    })
+  }
 }
 
-class FileRegistry implements DiscoveryProvider {
+interface Waiting {
+  resolve(): void
+  reject(error: Error): void
+}
+
+class FileRegistry implements DiscoveryProvider, FileListener {
   readonly #path: string
   readonly #baseDir: string
-  readonly #thread = new FileThread()
-  /** By service. */
-  readonly #known = new Map<string, Known>()
-  #files = 0
+  readonly #thread = new FileThread(this)
+  readonly #services = new Map<string, ServiceFile>()
+  /** By their numbers. */
+  readonly #files = new Map<number, ServiceFile>()
+  #opened = 0
 
   constructor(path: string, baseDir: string) {
     this.#path = path
@@ -38,33 +82,71 @@ class FileRegistry implements DiscoveryProvider {
 
   async poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
     signal.throwIfAborted()
-    const known = this.#known.get(service) ?? this.#open(service)
-    const { file, path, found } = known
-    const question = { file, path, service, cursor, known: found?.cursor ?? null }
-    const { digest, instances, fault } = await this.#thread.ask(question, signal)
+    const known = this.#services.get(service) ?? this.#open(service)
+    if (cursor === null) {
+      // Unlike waits for a change this keeps the process alive.
+      this.#thread.hold()
+      try {
+        await this.#now(known, service, signal)
+      } finally {
+        this.#thread.release()
+      }
+    } else if (known.answer === null) await this.#now(known, service, signal)
+    // What was told since the poll before is told at once.
+    else if (known.answer.digest === cursor) await known.next(signal)
+    const { digest, fault } = known.answer!
     // It is watched on: whoever mends the file need not wait for a backoff.
     if (fault !== null) throw new AnswerError(fault, 0, digest)
-    if (instances !== null) {
-      const told = JSON.parse(instances) as Instance[]
-      known.found = { instances: reuse(found?.instances ?? [], told, sameInstance), cursor: digest }
+    if (known.unread !== null) {
+      const told = JSON.parse(known.unread) as Instance[]
+      known.unread = null
+      known.found = { instances: reuse(known.found?.instances ?? [], told, sameInstance), cursor: digest }
     }
     return known.found!
   }
 
-  #open(service: string): Known {
+  /** Have it watched anew, beginning with what it is now. */
+  async #now(known: ServiceFile, service: string, signal: AbortSignal): Promise<void> {
+    const { file, path } = known
+    known.answer = null
+    this.#thread.watch({ file, path, service, order: ++known.order })
+    await known.next(signal)
+  }
+
+  told(answer: FileAnswer): void {
+    const known = this.#files.get(answer.file)
+    if (known === undefined) return
+    // Whatever it answers, it is not told again.
+    if (answer.instances !== null) known.unread = answer.instances
+    if (answer.order !== known.order) return
+    known.answer = answer
+    for (const { resolve } of known.waiting) resolve()
+  }
+
+  broke(error: Error): void {
+    for (const known of this.#files.values()) {
+      known.answer = null
+      for (const { reject } of known.waiting) reject(error)
+    }
+  }
+
+  #open(service: string): ServiceFile {
     const path = resolve(
       this.#baseDir,
       this.#path.replaceAll('{service}', () => service),
     )
-    const known = { file: this.#files++, path, found: null }
-    this.#known.set(service, known)
+    const known = new ServiceFile(this.#opened++, path)
+    this.#services.set(service, known)
+    this.#files.set(known.file, known)
     return known
   }
 
   forget(service: string): void {
-    const known = this.#known.get(service)
-    if (known !== undefined) this.#thread.forget(known.file)
-    this.#known.delete(service)
+    const known = this.#services.get(service)
+    if (known === undefined) return
+    this.#thread.forget(known.file)
+    this.#services.delete(service)
+    this.#files.delete(known.file)
   }
 
   close(): void {

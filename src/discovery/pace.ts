@@ -4,7 +4,7 @@ import { waitAtMost } from './abortable.ts'
 /** Longest pause after failures, in milliseconds. */
 const LONGEST_BACKOFF = 30_000
 const FIRST_BACKOFF = 500
-/** Between two answers of a registry that waits for changes: what changes meanwhile comes as one. */
+/** A registry that waits for changes is asked once in this time: what changes meanwhile comes as one. */
 export const GAP = 50
 /** So many answers in a row may come at once and say nothing new; then comes one in LEAST_WAIT. */
 export const BURST = 2

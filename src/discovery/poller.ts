@@ -53,6 +53,8 @@ export class Poller {
   readonly #pace: Pace
   readonly #service: Service
   readonly #stop = new AbortController()
+  /** Of one poll after the other, until one takes too long: a service that changes is to leave little behind. */
+  #asking = new AbortController()
   /** Time of the last good answer by the pace's clock; NaN before. */
   #answeredAt = Number.NaN
   #failures = 0
@@ -124,6 +126,7 @@ export class Poller {
 
   close(): void {
     this.#stop.abort()
+    this.#asking.abort()
     this.#becomeReady()
   }
 
@@ -137,7 +140,8 @@ export class Poller {
       try {
         const askedAt = this.#pace.now()
         const found = await this.#ask(cursor)
-        const waited = this.#pace.now() - askedAt >= LEAST_WAIT
+        const took = this.#pace.now() - askedAt
+        const waited = took >= LEAST_WAIT
         const waits = waited || found.cursor !== cursor
         const told = this.#usable.get(found.instances) ?? (await this.#read(found.instances))
         if (told.length === 0 && !this.known && this.#parts.options.onEmpty === 'keep') await this.#recall()
@@ -150,7 +154,7 @@ export class Poller {
         const gap = vain > BURST ? LEAST_WAIT : GAP
         pause =
           cursor !== null && (waits || changed)
-            ? gap
+            ? gap - took
             : afterAnswer(this.#parts.options.interval, found.ttl, this.#pace.random())
       } catch (error) {
         if (signal.aborted) break
@@ -159,30 +163,31 @@ export class Poller {
         pause = cursor !== null ? GAP : afterFailure(this.#failures, this.#pace.random())
       }
       this.#becomeReady()
-      await this.#pause(pause)
+      if (pause > 0) await this.#pause(pause)
     }
   }
 
   /** One poll, ended by the timeout; a registry that waits gets the time for it. */
-  async #ask(cursor: string | null): Promise<Found> {
+  #ask(cursor: string | null): Promise<Found> {
     const { provider, service, options } = this.#parts
     const most = options.timeout + (cursor === null ? 0 : WAIT)
-    const ask = new AbortController()
-    const end = () => ask.abort()
-    this.#stop.signal.addEventListener('abort', end, { once: true })
-    let inTime = () => {}
-    try {
-      return await new Promise<Found>((resolve, reject) => {
-        inTime = this.#pace.after(most, () => {
-          reject(new Error(`no answer within ${most} ms`))
-          ask.abort()
-        })
-        provider.poll(service, cursor, ask.signal).then(resolve, reject)
+    const asking = this.#asking
+    return new Promise((resolve, reject) => {
+      const inTime = this.#pace.after(most, () => {
+        this.#asking = new AbortController()
+        reject(new Error(`no answer within ${most} ms`))
+        asking.abort()
       })
-    } finally {
-      inTime()
-      this.#stop.signal.removeEventListener('abort', end)
-    }
+      const answered = (found: Found) => {
+        inTime()
+        resolve(found)
+      }
+      const failed = (error: unknown) => {
+        inTime()
+        reject(error)
+      }
+      provider.poll(service, cursor, asking.signal).then(answered, failed)
+    })
   }
 
   async #pause(ms: number): Promise<void> {
