@@ -1,71 +1,128 @@
-// Tests of the thread that files are read in: what becomes of those who wait when it breaks or is closed, and what it keeps.
+// Tests of the thread that files are read in: what it tells, when, and what becomes of its orders when it breaks.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { FileThread } from '../../../src/discovery/file-thread.ts'
-import type { FileQuestion } from '../../../src/discovery/file-worker.ts'
+import type { FileAnswer } from '../../../src/discovery/file-worker.ts'
+import { replaceFile } from '../../support/replace-file.ts'
 import { temporaryFolder } from '../../support/server-process.ts'
-import { within } from '../../support/within.ts'
+import { eventually, within } from '../../support/within.ts'
 
-const never = () => new AbortController().signal
-
-const about = (path: string, more: Partial<FileQuestion> = {}): FileQuestion => ({
-  ...{ file: 1, path, service: 'a', cursor: null, known: null },
-  ...more,
-})
-
-t.test('a thread that breaks fails those who wait, and the next question begins another', async t => {
+/** A thread, all that it told, and how often the loop had turned then. */
+function begin(t: Test, memory?: number) {
   const folder = temporaryFolder(t, 'file-thread')
-  const path = join(folder, 'a.json')
-  writeFileSync(path, '[]')
-  const thread = new FileThread(16)
-  t.teardown(() => thread.close())
-  const { digest, instances } = await thread.ask(about(path), never())
-  t.equal(instances, '[]')
-  const waiting = within(5000, thread.ask(about(path, { cursor: digest }), never()), () => 'nobody is told')
-  // More than it may hold.
-  const large = join(folder, 'large.json')
-  writeFileSync(large, JSON.stringify(Array(500_000).fill('10.0.0.1:80')))
-  await t.rejects(thread.ask(about(large, { file: 2 }), never()), { message: /ended: .*memory/ })
-  await t.rejects(waiting, { name: 'Error', message: /^the thread that reads files ended: .*memory/ })
-  writeFileSync(path, '["10.0.0.1:80"]')
-  const next = await within(1000, thread.ask(about(path, { cursor: digest }), never()), () => 'the change is not seen')
-  t.match(next.instances, /10\.0\.0\.1/, 'what changed meanwhile is seen')
-})
-
-t.test('what cannot be used is told of the file, and the thread goes on', async t => {
-  const folder = temporaryFolder(t, 'file-thread')
-  const none = join(folder, 'none')
-  const thread = new FileThread()
-  t.teardown(() => thread.close())
-  t.match(await thread.ask(about(folder), never()), { digest: '', instances: null, fault: /no regular file/ })
-  t.match(await thread.ask(about(none, { file: 2 }), never()), { digest: '', fault: `there is no file ${none}` })
-  const abort = new AbortController()
-  const aborted = within(1000, thread.ask(about(none, { cursor: 'other' }), abort.signal), () => 'it waits on')
-  abort.abort()
-  await t.rejects(aborted, { name: 'AbortError' })
-  await t.rejects(thread.ask(about(folder), AbortSignal.abort()), { name: 'AbortError' })
-})
-
-t.test('what is told together is passed on in turns of their own: requests come in between', async t => {
-  const folder = temporaryFolder(t, 'file-thread')
-  const thread = new FileThread()
-  t.teardown(() => thread.close())
-  const paths = Array.from({ length: 5 }, (_, file) => join(folder, `${file}.json`))
-  for (const path of paths) writeFileSync(path, '[]')
-  const known = await Promise.all(paths.map((path, file) => thread.ask(about(path, { file }), never())))
+  const answers: FileAnswer[] = []
+  const turns: number[] = []
+  const errors: string[] = []
+  let heard = () => {}
   let turn = 0
+  const told = (answer: FileAnswer) => {
+    answers.push(answer)
+    turns.push(turn)
+    heard()
+  }
+  const broke = (error: Error) => {
+    errors.push(error.message)
+    heard()
+  }
+  const thread = new FileThread({ told, broke }, memory)
+  // Nobody else keeps this process alive.
+  thread.hold()
+  t.teardown(() => thread.close())
   const count = () => {
     turn++
     counting = setImmediate(count)
   }
   let counting = setImmediate(count)
   t.teardown(() => clearImmediate(counting))
-  const waits = paths.map((path, file) =>
-    thread.ask(about(path, { file, cursor: known[file]!.digest }), never()).then(() => turn),
+  /** Resolves once so many answers and errors have come. */
+  const heardOf = async (many: number) => {
+    const all = new Promise<void>(resolve => {
+      heard = () => {
+        if (answers.length + errors.length >= many) resolve()
+      }
+    })
+    heard()
+    await within(5000, all, () => `heard of ${answers.length} answers and ${errors.length} errors instead of ${many}`)
+  }
+  const watch = (file: number, path: string, order = 1) => thread.watch({ file, path, service: 'a', order })
+  return { thread, folder, answers, turns, errors, heardOf, watch }
+}
+
+t.test('a file is told of as it is, and on from change to change, though nobody asks again', async t => {
+  const { thread, folder, answers, heardOf, watch } = begin(t)
+  const path = join(folder, 'a.json')
+  writeFileSync(path, '[]')
+  watch(1, path)
+  await heardOf(1)
+  t.match(answers[0], { file: 1, order: 1, instances: '[]', fault: null })
+  for (let i = 1; i < 4; i++) {
+    replaceFile(path, `["10.0.0.${i}:80"]`)
+    await heardOf(1 + i)
+    t.match(answers[i], { file: 1, order: 1, fault: null })
+    t.match(answers[i]!.instances, `10.0.0.${i}`)
+  }
+  // Begun anew, what was told is not told again.
+  watch(1, path, 2)
+  await heardOf(5)
+  t.match(answers[4], { file: 1, order: 2, digest: answers[3]!.digest, instances: null, fault: null })
+  thread.forget(1)
+  replaceFile(path, '[]')
+  const other = join(folder, 'b.json')
+  writeFileSync(other, '[]')
+  watch(2, other)
+  await heardOf(6)
+  replaceFile(other, '["10.0.0.9:80"]')
+  await heardOf(7)
+  t.same(
+    answers.slice(5).map(({ file }) => file),
+    [2, 2],
+    'the one that is forgotten is not told of',
   )
-  // In one step: where the machine stands still behind the emptying of a file, empty is what rests there.
-  for (const path of paths) writeFileSync(path, '["10.0.0.1:80"]', { flag: 'r+' })
-  const turns = await within(5000, Promise.all(waits), () => 'a change is not seen')
-  t.equal(new Set(turns).size, paths.length, `${turns}`)
+})
+
+t.test('a thread that breaks says so, and the next order begins another', async t => {
+  const { folder, answers, errors, heardOf, watch } = begin(t, 16)
+  const path = join(folder, 'a.json')
+  writeFileSync(path, '[]')
+  watch(1, path)
+  await heardOf(1)
+  // More than it may hold.
+  const large = join(folder, 'large.json')
+  writeFileSync(large, JSON.stringify(Array(500_000).fill('10.0.0.1:80')))
+  watch(2, large)
+  await eventually(
+    () => errors.length === 1,
+    () => 'it does not break',
+  )
+  t.match(errors[0], /^the thread that reads files ended: .*memory/)
+  writeFileSync(path, '["10.0.0.1:80"]')
+  watch(1, path, 2)
+  await heardOf(3)
+  t.match(answers[1], { file: 1, order: 2 })
+  t.match(answers[1]!.instances, /10\.0\.0\.1/, 'what changed meanwhile is seen')
+})
+
+t.test('what cannot be used is told of the file, and the thread goes on', async t => {
+  const { folder, answers, heardOf, watch } = begin(t)
+  const none = join(folder, 'none')
+  watch(1, folder)
+  watch(2, none)
+  await heardOf(2)
+  t.match(answers[0], { file: 1, digest: '', instances: null, fault: /no regular file/ })
+  t.match(answers[1], { file: 2, digest: '', instances: null, fault: `there is no file ${none}` })
+  replaceFile(none, '[]')
+  await heardOf(3)
+  t.match(answers[2], { file: 2, instances: '[]', fault: null })
+})
+
+t.test('what is told together is passed on in turns of their own: requests come in between', async t => {
+  const { folder, turns, heardOf, watch } = begin(t)
+  const paths = Array.from({ length: 5 }, (_, file) => join(folder, `${file}.json`))
+  for (const path of paths) writeFileSync(path, '[]')
+  for (const [file, path] of paths.entries()) watch(file, path)
+  await heardOf(5)
+  for (const path of paths) replaceFile(path, '["10.0.0.1:80"]')
+  await heardOf(10)
+  t.equal(new Set(turns).size, 10, `${turns}`)
 })

@@ -16,8 +16,11 @@ import { eventually, pause, within } from '../../support/within.ts'
 const never = () => new AbortController().signal
 const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
-async function provider(path: string, baseDir: string): Promise<DiscoveryProvider> {
-  return file.create(fileOptions.parse({ path }), { name: 'file', baseDir, certificates: NO_CERTIFICATES, log })
+async function provider(t: Test, path: string, baseDir: string): Promise<DiscoveryProvider> {
+  const context = { name: 'file', baseDir, certificates: NO_CERTIFICATES, log }
+  const made = await file.create(fileOptions.parse({ path }), context)
+  t.teardown(() => made.close!())
+  return made
 }
 
 const addresses = ({ instances }: Found) => instances.map(({ host, port }) => `${host}:${port}`)
@@ -131,7 +134,7 @@ async function begin(t: Test) {
   const folder = temporaryFolder(t, 'file')
   const path = join(folder, 'services.yaml')
   writeFileSync(path, '- 10.0.0.1:80\n')
-  const asked = await provider('services.yaml', folder)
+  const asked = await provider(t, 'services.yaml', folder)
   const first = await asked.poll('a', null, never())
   t.same(addresses(first), ['10.0.0.1:80'])
   return { folder, path, asked, first }
@@ -282,11 +285,11 @@ t.test('a file that is gone for a while, and one that never was', async t => {
   t.same(addresses(found), ['10.0.0.2:80'])
   rmSync(path)
   await t.rejects(asked.poll('a', null, never()), { name: 'AnswerError', message: `there is no file ${path}` })
-  await t.rejects((await provider('.', folder)).poll('a', null, never()), /is no regular file/)
-  await t.rejects((await provider('/dev/zero', folder)).poll('a', null, never()), /is no regular file/)
+  await t.rejects((await provider(t, '.', folder)).poll('a', null, never()), /is no regular file/)
+  await t.rejects((await provider(t, '/dev/zero', folder)).poll('a', null, never()), /is no regular file/)
   const fifo = join(folder, 'fifo')
   execFileSync('mkfifo', [fifo])
-  await t.rejects((await provider('fifo', folder)).poll('a', null, never()), /is no regular file/)
+  await t.rejects((await provider(t, 'fifo', folder)).poll('a', null, never()), /is no regular file/)
 })
 
 t.test('a folder that is replaced, and links that are swapped as Kubernetes does', async t => {
@@ -301,7 +304,7 @@ t.test('a folder that is replaced, and links that are swapped as Kubernetes does
   write('two', '["10.0.0.2:80"]')
   symlinkSync('../one', join(mount, '..data'))
   symlinkSync('..data/a.json', join(mount, 'a.json'))
-  const asked = await provider('mount/{service}.json', folder)
+  const asked = await provider(t, 'mount/{service}.json', folder)
   const first = await asked.poll('a', null, never())
   t.same(addresses(first), ['10.0.0.1:80'])
   const two = await after(asked, first, () => {
@@ -320,7 +323,7 @@ t.test('a folder that is replaced, and links that are swapped as Kubernetes does
 t.test('the name of the service stands in the path as it is', async t => {
   const folder = temporaryFolder(t, 'file')
   writeFileSync(join(folder, '$&-$1.json'), '["10.0.0.1:80"]')
-  t.same(addresses(await (await provider('{service}.json', folder)).poll('$&-$1', null, never())), ['10.0.0.1:80'])
+  t.same(addresses(await (await provider(t, '{service}.json', folder)).poll('$&-$1', null, never())), ['10.0.0.1:80'])
   t.throws(() => fileOptions.parse({ path: '' }))
   t.throws(() => fileOptions.parse({ paths: 'a' }))
 })
@@ -353,7 +356,7 @@ t.test('the watch of a folder lasts from change to change, until the service is 
   t.same(addresses(await asked.poll('a', null, never())), ['10.0.0.4:80'], 'asked for again it is there')
 })
 
-t.test('an abort is heard at once and leaves nothing behind', async t => {
+t.test('an abort is heard at once, and once the service is forgotten nothing is left behind', async t => {
   const { asked, first } = await begin(t)
   const left = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length + watches()
   const abort = new AbortController()
@@ -363,6 +366,7 @@ t.test('an abort is heard at once and leaves nothing behind', async t => {
   await pause(50)
   abort.abort()
   await waiting
+  asked.forget!('a')
   await eventually(
     () => left() === 0,
     () => `left behind: ${left()}`,
