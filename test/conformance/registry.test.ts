@@ -1,4 +1,5 @@
 // What holds for every registry that tests can start: its provider sees what is registered, refuses nonsense, and recovers.
+import { getEventListeners } from 'node:events'
 import t from 'tap'
 import type { DiscoveryProvider, Found } from '../../src/discovery/provider.ts'
 import { providers } from '../../src/discovery/providers.ts'
@@ -40,6 +41,8 @@ async function knows(asked: DiscoveryProvider, wanted: readonly number[], from: 
         failure = error
         cursor = null
       }
+      const left = getEventListeners(abort.signal, 'abort').length
+      if (left > 0) throw new Error(`a poll that is over left ${left} listeners on its signal, which is that of the next`)
       await new Promise(resolve => setTimeout(resolve, 50))
     }
   }

@@ -356,6 +356,20 @@ t.test('the watch of a folder lasts from change to change, until the service is 
   t.same(addresses(await asked.poll('a', null, never())), ['10.0.0.4:80'], 'asked for again it is there')
 })
 
+t.test('after a wait that was given up the file is looked at anew, not what was told of it', async t => {
+  const { path, asked, first } = await begin(t)
+  const abort = new AbortController()
+  const given = t.rejects(asked.poll('a', first.cursor, abort.signal), { name: 'AbortError' })
+  await pause(20)
+  abort.abort()
+  await given
+  writeFileSync(path, '- 10.0.0.2:80\n')
+  const anew = await asked.poll('a', null, never())
+  t.same(addresses(anew), ['10.0.0.2:80'])
+  writeFileSync(path, '- 10.0.0.3:80\n')
+  t.same(addresses(await asked.poll('a', null, never())), ['10.0.0.3:80'], 'nor what is told already')
+})
+
 t.test('an abort is heard at once, and once the service is forgotten nothing is left behind', async t => {
   const { asked, first } = await begin(t)
   const left = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length + watches()

@@ -173,6 +173,25 @@ t.test('a registry that can tell when it is mended is asked again at once', asyn
   t.equal(lines.length, 1)
 })
 
+t.test('a registry that waits is asked again at once, but only once in 50 ms', async t => {
+  const { script, pace, poller } = bench(t)
+  const asked: number[] = []
+  let took = 0
+  script.answer = async () => {
+    asked.push(pace.now())
+    if (asked.length > 6) return new Promise(() => {})
+    if (took > 0) await pace.sleep(took, new AbortController().signal)
+    return { instances: [instance(asked.length)], cursor: String(asked.length) }
+  }
+  poller.start()
+  await poller.ready
+  took = 10_000
+  await pace.pass(20_000)
+  took = 20
+  await pace.pass(1_000)
+  t.same(asked, [0, 50, 10_050, 20_050, 20_100, 20_150, 20_200])
+})
+
 t.test('full jitter: between almost nothing and the whole backoff', async t => {
   for (const [chance, most, least] of [
     [0, 2500, 100],
@@ -200,6 +219,11 @@ t.test('a poll that hangs is ended, and a poll that waits may wait', async t => 
   }
   await pace.pass(32_000)
   t.equal(poller.failure, null, 'it waits for changes')
+  t.ok(script.signals.length > 2)
+  t.notOk(
+    script.signals.slice(1).some(({ aborted }) => aborted),
+    'polls after one that was ended',
+  )
   await pace.pass(5_100)
   t.match(poller.failure, /no answer within 35000 ms/)
 })
