@@ -1,4 +1,5 @@
 // What is believed of a registry's answer: additions at once, but not that everything, or most of it, is suddenly gone.
+import { byAddress } from './select.ts'
 
 /** Within this many milliseconds losses add up. */
 const WINDOW = 30_000
@@ -12,6 +13,13 @@ export interface GuardOptions {
   readonly holdFor: number
 }
 
+/** What a guard knows of an endpoint. */
+export interface Guarded {
+  readonly address: string
+  readonly host: string
+  readonly port: number
+}
+
 /** What the registry no longer tells of, and that is used on. */
 interface Held<T> {
   readonly one: T
@@ -20,20 +28,26 @@ interface Held<T> {
   readonly empty: boolean
 }
 
-/** The endpoints of one selection as they are believed, by address. Times are milliseconds of any one monotonic clock. */
-export class Guard<T> {
+/** The endpoints of one selection as they are believed. Times are milliseconds of any one monotonic clock. */
+export class Guard<T extends Guarded> {
   readonly #options: GuardOptions
-  #told: ReadonlyMap<string, T> = new Map()
+  #told: readonly T[] = []
+  /** By address. */
   readonly #held = new Map<string, Held<T>>()
-  #losses: { readonly at: number; readonly count: number }[] = []
+  readonly #losses: { readonly at: number; readonly count: number }[] = []
 
   constructor(options: GuardOptions) {
     this.#options = options
   }
 
-  /** What to use: what the registry tells, and what is held. */
-  get believed(): T[] {
-    return [...this.#told.values(), ...this.held]
+  /** What to use, in the order of addresses: what the registry tells, and what is held. */
+  get believed(): readonly T[] {
+    return this.holds ? [...this.#told, ...this.held].sort(byAddress) : this.#told
+  }
+
+  /** True while something is in use that the registry does not tell of. */
+  get holds(): boolean {
+    return this.#held.size > 0
   }
 
   /** What is in use that the registry does not tell of. */
@@ -55,26 +69,32 @@ export class Guard<T> {
     return least
   }
 
-  /** A whole answer of the registry. What is missing in it and `elsewhere` was not lost, and goes at once. */
-  take(next: ReadonlyMap<string, T>, now: number, elsewhere: (one: T) => boolean = () => false): void {
+  /**
+   * A whole answer of the registry, in the order of addresses, each once. What is missing in it and `elsewhere` was not
+   * lost, and goes at once.
+   */
+  take(next: readonly T[], now: number, elsewhere: (one: T) => boolean = () => false): void {
     this.expire(now)
-    this.#losses = this.#losses.filter(({ at }) => now - at < WINDOW)
-    const lostBefore = this.#losses.reduce((sum, { count }) => sum + count, 0)
-    const before = this.#told.size + this.#held.size + lostBefore
-    const gone: [string, T][] = []
-    for (const [id, one] of this.#told) if (!next.has(id) && !elsewhere(one)) gone.push([id, one])
-    for (const [id, { one }] of this.#held) if (next.has(id) || elsewhere(one)) this.#held.delete(id)
+    while (this.#losses.length > 0 && now - this.#losses[0]!.at >= WINDOW) this.#losses.shift()
+    let lostBefore = 0
+    for (const { count } of this.#losses) lostBefore += count
+    const before = this.#told.length + this.#held.size + lostBefore
+    const gone = missing(this.#told, next).filter(one => !elsewhere(one))
+    if (this.holds) {
+      const told = new Set(next.map(({ address }) => address))
+      for (const [address, { one }] of this.#held) if (told.has(address) || elsewhere(one)) this.#held.delete(address)
+    }
     this.#told = next
-    if (next.size === 0) {
+    if (next.length === 0) {
       if (this.#options.onEmpty === 'keep') this.#hold(gone, now, true)
       else this.#held.clear()
       return
     }
     // Whoever was held because nothing was told is judged anew, now that something is.
-    for (const [id, { one, empty }] of this.#held) {
+    for (const [address, { one, empty }] of this.#held) {
       if (!empty) continue
-      this.#held.delete(id)
-      gone.push([id, one])
+      this.#held.delete(address)
+      gone.push(one)
     }
     if (gone.length === 0) return
     const lost = lostBefore + this.#held.size + gone.length
@@ -82,20 +102,31 @@ export class Guard<T> {
     else this.#losses.push({ at: now, count: gone.length })
   }
 
-  #hold(gone: readonly (readonly [string, T])[], now: number, empty: boolean): void {
+  #hold(gone: readonly T[], now: number, empty: boolean): void {
     if (this.#options.holdFor === 0) return
-    for (const [id, one] of gone) this.#held.set(id, { one, until: now + this.#options.holdFor, empty })
+    for (const one of gone) this.#held.set(one.address, { one, until: now + this.#options.holdFor, empty })
   }
 
   /** Let go of what was held long enough. True when something went. */
   expire(now: number): boolean {
     const before = this.#held.size
-    for (const [id, { until }] of this.#held) if (until <= now) this.#held.delete(id)
+    for (const [address, { until }] of this.#held) if (until <= now) this.#held.delete(address)
     return this.#held.size < before
   }
 
-  /** A probe confirmed that what is held is gone. */
-  confirmGone(id: string): void {
-    this.#held.delete(id)
+  /** A probe confirmed that what is held at this address is gone. */
+  confirmGone(address: string): void {
+    this.#held.delete(address)
   }
+}
+
+/** Of one list what the other has not, both in the order of addresses. */
+function missing<T extends Guarded>(before: readonly T[], next: readonly T[]): T[] {
+  const found: T[] = []
+  let at = 0
+  for (const one of before) {
+    while (at < next.length && byAddress(next[at]!, one) < 0) at++
+    if (at === next.length || byAddress(next[at]!, one) !== 0) found.push(one)
+  }
+  return found
 }

@@ -7,7 +7,7 @@ import { AnswerError } from './ask.ts'
 import { firstFaults } from './entry.ts'
 import { afterAnswer, afterFailure, BURST, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
 import { type DiscoveryProvider, type Found, type Instance, WAIT } from './provider.ts'
-import { reuse, sameInstance } from './same.ts'
+import { finder, reuse, sameInstance } from './same.ts'
 import { type Candidate, checkInstance, inOrder, type Wanted } from './select.ts'
 import { Service, type Subscription } from './service.ts'
 import type { StateFile } from './state.ts'
@@ -39,6 +39,15 @@ export interface PollerParts {
 /** Of more instances than this reading, checking and using them are turns of the event loop of their own. */
 const SMALL = 1_000
 
+/** A list that was looked at. */
+interface Looked {
+  readonly list: readonly Instance[]
+  /** What was found of each. */
+  readonly found: readonly (Candidate | string)[]
+  /** What may be used of it, in the order of addresses. */
+  readonly usable: readonly Candidate[]
+}
+
 /** See the head of this file. Runs from `start` to `close`. */
 export class Poller {
   readonly service: string
@@ -59,8 +68,8 @@ export class Poller {
   #answeredAt = Number.NaN
   #failures = 0
   #leftOut = ''
-  /** What may be used of a list: one that the provider keeps while nothing changes is looked at once. */
-  readonly #usable = new WeakMap<readonly Instance[], readonly Candidate[]>()
+  /** The list that was looked at last: neither it nor an instance of it is looked at again. */
+  #looked: Looked = { list: [], found: [], usable: [] }
   /** Until it is used, or the registry answers. */
   #before: readonly Instance[] | null
   #recalled = false
@@ -143,7 +152,7 @@ export class Poller {
         const took = this.#pace.now() - askedAt
         const waited = took >= LEAST_WAIT
         const waits = waited || found.cursor !== cursor
-        const told = this.#usable.get(found.instances) ?? (await this.#read(found.instances))
+        const told = await this.#read(found.instances)
         if (told.length === 0 && !this.known && this.#parts.options.onEmpty === 'keep') await this.#recall()
         // Closed meanwhile: whoever came after it keeps the state now.
         if (signal.aborted) break
@@ -197,11 +206,11 @@ export class Poller {
 
   /** What may be used of a new answer. Rejects when there are too many. */
   async #read(instances: readonly Instance[]): Promise<readonly Candidate[]> {
+    if (instances === this.#looked.list) return this.#looked.usable
     const large = instances.length > SMALL
     if (large) await setImmediate()
     const told = this.#checked(instances)
     if (large) await setImmediate()
-    this.#usable.set(instances, told)
     return told
   }
 
@@ -224,23 +233,27 @@ export class Poller {
   }
 
   /** Without what must not be used, in the order of addresses. Throws when there are too many. */
-  #checked(told: readonly Instance[]): Candidate[] {
+  #checked(told: readonly Instance[]): readonly Candidate[] {
     const { registry, service, options, log } = this.#parts
     if (told.length > options.maxInstances)
       throw new AnswerError(`${told.length} instances are more than \`maxInstances\` (${options.maxInstances})`)
+    const before = this.#looked
+    const find = finder(before.list, Object.is)
+    const found = told.map(instance => before.found[find(instance)] ?? checkInstance(instance, options.linkLocal))
     const good: Candidate[] = []
     const faults: string[] = []
-    for (const instance of told) {
-      const checked = checkInstance(instance, options.linkLocal)
+    for (const [i, checked] of found.entries()) {
       if (typeof checked !== 'string') good.push(checked)
-      else faults.push(`${String(instance.host).slice(0, 100)}:${instance.port} ${checked}`)
+      else faults.push(`${String(told[i]!.host).slice(0, 100)}:${told[i]!.port} ${checked}`)
     }
     const leftOut = firstFaults(faults)
     if (leftOut !== '' && leftOut !== this.#leftOut) {
       log.warn('discovery told instances that cannot be used', { registry, service, count: faults.length, leftOut })
     }
     this.#leftOut = leftOut
-    return reuse(this.#service.told, inOrder(good), (a, b) => sameInstance(a.instance, b.instance))
+    const usable = reuse(this.#service.told, inOrder(good), (a, b) => sameInstance(a.instance, b.instance))
+    this.#looked = { list: told, found, usable }
+    return usable
   }
 
   async #failed(error: unknown): Promise<void> {

@@ -32,19 +32,27 @@ export function sameInstance(a: Instance, b: Instance): boolean {
 }
 
 /**
- * `now` with what stood `before` in the place of what means the same: a change of one in a hundred leaves one new object
- * behind, and what else an answer was read into dies young. Finds most where both are in one order.
+ * Finds in `before` what is the same as each of a list, asked for one after the other: its index, -1 where none is near.
+ * Nothing is found twice. Finds most where both are in one order.
  */
-export function reuse<T>(before: readonly T[], now: readonly T[], same: (a: T, b: T) => boolean): T[] {
+export function finder<A, B>(before: readonly A[], same: (a: A, b: B) => boolean): (one: B) => number {
   let next = 0
-  return now.map(one => {
+  return one => {
     const end = Math.min(next + NEAR, before.length)
     for (let i = next; i < end; i++) {
-      const known = before[i]!
-      if (!same(known, one)) continue
+      if (!same(before[i]!, one)) continue
       next = i + 1
-      return known
+      return i
     }
-    return one
-  })
+    return -1
+  }
+}
+
+/**
+ * `now` with what stood `before` in the place of what means the same: a change of one in a hundred leaves one new object
+ * behind, and what else an answer was read into dies young.
+ */
+export function reuse<T>(before: readonly T[], now: readonly T[], same: (a: T, b: T) => boolean): T[] {
+  const find = finder(before, same)
+  return now.map(one => before[find(one)] ?? one)
 }

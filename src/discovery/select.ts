@@ -2,6 +2,7 @@
 import { type EndpointFacts, parseHost } from '../http/address.ts'
 import { isPort } from './entry.ts'
 import type { Instance } from './provider.ts'
+import { finder } from './same.ts'
 import { targetFault } from './target.ts'
 
 /** What an upstream says of the instances it wants. */
@@ -38,21 +39,28 @@ export function byAddress(a: { host: string; port: number }, b: { host: string; 
   return a.port - b.port
 }
 
+/** The list, or a sorted one where it is in another order: most often a change leaves it as it is. */
+function sorted<T>(list: readonly T[], compare: (a: T, b: T) => number): readonly T[] {
+  for (let i = 1; i < list.length; i++) if (compare(list[i - 1]!, list[i]!) > 0) return list.toSorted(compare)
+  return list
+}
+
 /**
  * What was told, by address. Of several at one address the first counts, so those have an order too, whatever order the
  * registry has them in: the heaviest first, and then by all else that is told of them.
  */
-export function inOrder(told: Candidate[]): Candidate[] {
+export function inOrder(told: readonly Candidate[]): readonly Candidate[] {
   // Made for those that need it, and once: a hostile registry may tell of one address twenty thousand times.
-  const rests = new Map<Instance, string>()
+  let rests: Map<Instance, string> | null = null
   const restOf = (instance: Instance) => {
+    rests ??= new Map()
     const known = rests.get(instance)
     if (known !== undefined) return known
     const rest = JSON.stringify([instance.labels, instance.ports ?? {}].map(map => Object.entries(map).sort()))
     rests.set(instance, rest)
     return rest
   }
-  return told.sort(({ instance: a }, { instance: b }) => {
+  return sorted(told, ({ instance: a }, { instance: b }) => {
     const order = byAddress(a, b) || b.weight - a.weight
     if (order !== 0) return order
     return restOf(a) < restOf(b) ? -1 : restOf(a) > restOf(b) ? 1 : 0
@@ -68,8 +76,8 @@ export class Chosen implements EndpointFacts {
   readonly labels: Readonly<Record<string, string>>
   readonly candidate: Candidate
 
-  constructor(candidate: Candidate, address: string, port: number) {
-    this.address = address
+  constructor(candidate: Candidate, port: number) {
+    this.address = `${candidate.authority}:${port}`
     this.host = candidate.host
     this.port = port
     this.weight = candidate.instance.weight
@@ -80,28 +88,27 @@ export class Chosen implements EndpointFacts {
 
 /** What comes of a selection. */
 export interface Selection {
-  /** By address. */
-  readonly chosen: ReadonlyMap<string, Chosen>
+  /** In the order of their addresses. */
+  readonly chosen: readonly Chosen[]
   /** Why nothing was taken though the registry knows instances, fit for a log; null when something was. */
   readonly mismatch: string | null
 }
 
 /** The endpoints among what a registry told, each address once; those chosen `before` that nothing changed for stay. */
-export function select(told: readonly Candidate[], wanted: Wanted, before: ReadonlyMap<string, Chosen>): Selection {
+export function select(told: readonly Candidate[], wanted: Wanted, before: readonly Chosen[]): Selection {
   const labels = Object.entries(wanted.labels)
-  const chosen = new Map<string, Chosen>()
+  const find = finder(before, (one, candidate: Candidate) => one.candidate === candidate)
+  const found: Chosen[] = []
   let labelled = 0
   for (const candidate of told) {
     if (labels.length > 0 && !hasLabels(candidate.instance, labels)) continue
     labelled++
     const port = portOf(candidate.instance, wanted.port)
-    if (port === 0) continue
-    const address = `${candidate.authority}:${port}`
-    if (chosen.has(address)) continue
-    const known = before.get(address)
-    chosen.set(address, known?.candidate === candidate ? known : new Chosen(candidate, address, port))
+    if (port !== 0) found.push(before[find(candidate)] ?? new Chosen(candidate, port))
   }
-  const none = chosen.size === 0 && told.length > 0
+  const ordered = sorted(found, byAddress)
+  const chosen = ordered.filter((one, i) => i === 0 || byAddress(ordered[i - 1]!, one) !== 0)
+  const none = chosen.length === 0 && told.length > 0
   return { chosen, mismatch: none ? mismatchOf(told.length, labelled, wanted) : null }
 }
 

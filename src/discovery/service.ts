@@ -59,6 +59,11 @@ export class Service {
     return [...new Set(this.#distinct(view => view.guard.held).map(({ candidate }) => candidate))]
   }
 
+  get #holds(): boolean {
+    for (const { guard } of this.#views.values()) if (guard.holds) return true
+    return false
+  }
+
   /** What is told and what is held. */
   get inUse(): readonly Candidate[] {
     return [...this.told, ...this.held]
@@ -100,13 +105,14 @@ export class Service {
     this.told = told
     for (const view of this.#views.values()) this.#take(view)
     this.#publish()
-    const lost = this.held.length
-    if (lost > 0 && !this.#holding) {
+    const holding = this.#holds
+    if (holding && !this.#holding) {
       const { registry, service, log } = this.#parts
+      const lost = this.held.length
       log.warn('the registry lost most instances at once; they are used on', { registry, service, lost })
     }
-    this.#holding = lost > 0
-    if (this.#holding) void this.#settle()
+    this.#holding = holding
+    if (holding) void this.#settle()
     return true
   }
 
@@ -143,7 +149,7 @@ export class Service {
     this.#settling = true
     const { pace, signal, changed } = this.#parts
     try {
-      while (this.held.length > 0) {
+      while (this.#holds) {
         const ends = Array.from(this.#views.values(), view => view.guard.nextEnd)
         const rest = Math.min(...ends) - pace.now()
         if (rest > 0) await pace.sleep(Math.min(rest, PROBE_INTERVAL), signal)

@@ -2,7 +2,7 @@
 import type { EndpointFacts } from '../http/address.ts'
 import { Guard, type GuardOptions } from './guard.ts'
 import { sameMap } from './same.ts'
-import { byAddress, type Candidate, type Chosen, select, toldOtherwise, type Wanted } from './select.ts'
+import { type Candidate, type Chosen, select, toldOtherwise, type Wanted } from './select.ts'
 
 /** See the head of this file. Fed by a poller; upstreams that want the same share one. */
 export class View {
@@ -13,7 +13,7 @@ export class View {
   mismatch: string | null = null
   /** What of them the registry does not tell of any more. */
   readonly guard: Guard<Chosen>
-  #chosen: ReadonlyMap<string, Chosen> = new Map()
+  #chosen: readonly Chosen[] = []
   readonly #listeners = new Set<() => void>()
 
   constructor(wanted: Wanted, options: GuardOptions) {
@@ -42,7 +42,7 @@ export class View {
 
   /** Set `endpoints` and tell of them if they changed. True when they did. */
   publish(): boolean {
-    const next = this.guard.believed.sort(byAddress)
+    const next = this.guard.believed
     if (sameEndpoints(this.endpoints, next)) return false
     this.endpoints = next
     for (const changed of this.#listeners) changed()

@@ -141,7 +141,8 @@ export class Upstream {
    * Set the endpoints: those known before keep their connections, numbers and health, those gone finish what they have.
    */
   update(facts: readonly EndpointFacts[]): void {
-    const known = new Map(this.endpoints.map(endpoint => [endpoint.address, endpoint]))
+    const known = new Map<string, Endpoint>()
+    for (const endpoint of this.endpoints) known.set(endpoint.address, endpoint)
     const next: Endpoint[] = []
     const fresh: Endpoint[] = []
     for (const one of facts) {
@@ -152,22 +153,22 @@ export class Upstream {
         fresh.push(endpoint)
         continue
       }
-      known.delete(one.address)
       kept.weight = one.weight
       kept.labels = one.labels
       this.#slowStart.apply(kept)
       next.push(kept)
     }
+    const gone = without(this.endpoints, next, next.length - fresh.length)
     this.endpoints = next
     for (const endpoint of fresh) {
       if (this.#warm) this.#slowStart.begin(endpoint)
       else this.#inherit(endpoint)
       this.#active?.watch(endpoint)
     }
-    for (const gone of known.values()) {
-      this.#active?.forget(gone)
-      this.#passive?.forget(gone)
-      this.#slowStart.forget(gone)
+    for (const endpoint of gone) {
+      this.#active?.forget(endpoint)
+      this.#passive?.forget(endpoint)
+      this.#slowStart.forget(endpoint)
     }
     if (next.length > 0) {
       this.#warm = true
@@ -175,7 +176,7 @@ export class Upstream {
     }
     this.#rebuild()
     // Last: no attempt begins there any more.
-    for (const gone of known.values()) gone.pool.close()
+    for (const endpoint of gone) endpoint.pool.close()
   }
 
   /**
@@ -295,4 +296,11 @@ export class Upstream {
     this.#slowStart.close()
     for (const endpoint of this.endpoints) endpoint.pool.close()
   }
+}
+
+/** Of some endpoints those that are not among the others, which have so many of them. */
+function without(endpoints: readonly Endpoint[], others: readonly Endpoint[], kept: number): readonly Endpoint[] {
+  if (kept === endpoints.length) return []
+  const there = new Set(others)
+  return endpoints.filter(endpoint => !there.has(endpoint))
 }

@@ -42,7 +42,8 @@ async function knows(asked: DiscoveryProvider, wanted: readonly number[], from: 
         cursor = null
       }
       const left = getEventListeners(abort.signal, 'abort').length
-      if (left > 0) throw new Error(`a poll that is over left ${left} listeners on its signal, which is that of the next`)
+      if (left > 0)
+        throw new Error(`a poll that is over left ${left} listeners on its signal, which is that of the next`)
       await new Promise(resolve => setTimeout(resolve, 50))
     }
   }

@@ -99,8 +99,10 @@ export class RoundRobin implements Balancer {
   readonly endpoints: readonly Endpoint[]
   readonly timed = false
   readonly #usable: readonly Endpoint[]
-  /** Indices into `#usable` over one cycle. */
-  readonly #order: Int32Array
+  /** Indices into `#usable` over one cycle; null for one after the other. */
+  readonly #order: Int32Array | null
+  /** Turns of one cycle. */
+  readonly #length: number
   #at = 0
 
   constructor(endpoints: readonly Endpoint[], previous: Balancer | null = null) {
@@ -108,37 +110,51 @@ export class RoundRobin implements Balancer {
     const usable = endpoints.filter(endpoint => endpoint.share > 0)
     this.#usable = usable
     const even = usable.every(endpoint => endpoint.share === usable[0]!.share)
-    this.#order = even ? Int32Array.from(usable.keys()) : smoothSchedule(usable.map(endpoint => endpoint.share))
+    this.#order = even ? null : smoothSchedule(usable.map(endpoint => endpoint.share))
+    this.#length = this.#order?.length ?? usable.length
     if (previous instanceof RoundRobin) this.#at = this.#placeAfter(previous)
+  }
+
+  /** Whose turn is the one with this number. */
+  #turn(turn: number): number {
+    return this.#order === null ? turn : this.#order[turn]!
   }
 
   /** Whose turn it was is next here too, at about the same place of the cycle; without it, who came after it there. */
   #placeAfter(previous: RoundRobin): number {
-    const before = previous.#order
-    const length = this.#order.length
-    if (before.length === 0 || length === 0) return 0
-    const place = Math.floor((previous.#at / before.length) * length) % length
-    const indices = new Map(this.#usable.map((endpoint, i) => [endpoint, i]))
-    let next: number | undefined
-    for (let i = 0; i < before.length && next === undefined; i++) {
-      next = indices.get(previous.#usable[before[(previous.#at + i) % before.length]!]!)
-    }
-    if (next === undefined) return place
+    const [before, length] = [previous.#length, this.#length]
+    if (before === 0 || length === 0) return 0
+    const place = Math.floor((previous.#at / before) * length) % length
+    const next = this.#firstOf(previous)
+    if (next < 0) return place
     for (let off = 0; off < length; off++) {
       const after = (place + off) % length
-      if (this.#order[after] === next) return after
+      if (this.#turn(after) === next) return after
       const earlier = (place - off + length) % length
-      if (this.#order[earlier] === next) return earlier
+      if (this.#turn(earlier) === next) return earlier
     }
     return place
   }
 
+  /** Index of whoever comes first in the turns that are due there; -1 where all of those are gone. */
+  #firstOf(previous: RoundRobin): number {
+    const due = (turn: number) => previous.#usable[previous.#turn((previous.#at + turn) % previous.#length)]!
+    const first = this.#usable.indexOf(due(0))
+    if (first >= 0) return first
+    const indices = new Map<Endpoint, number>()
+    for (const [i, endpoint] of this.#usable.entries()) indices.set(endpoint, i)
+    for (let turn = 1; turn < previous.#length; turn++) {
+      const index = indices.get(due(turn))
+      if (index !== undefined) return index
+    }
+    return -1
+  }
+
   pick(_key: number, avoid: Endpoint | null): Endpoint | null {
-    const order = this.#order
-    const length = order.length
+    const length = this.#length
     for (let tries = 0; tries < length; tries++) {
       if (this.#at >= length) this.#at = 0
-      const endpoint = this.#usable[order[this.#at++]!]!
+      const endpoint = this.#usable[this.#turn(this.#at++)]!
       if (endpoint !== avoid) return endpoint
     }
     return length === 0 ? null : avoid
