@@ -67,6 +67,7 @@ export class FileThread {
       resourceLimits: { maxOldGenerationSizeMb: this.#memory },
     })
     worker.on('message', (told: readonly FileAnswer[]) => {
+      if (this.#worker !== worker) return
       this.#answers.push(...told)
       if (this.#passing === null) this.#pass()
     })

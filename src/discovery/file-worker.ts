@@ -2,6 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { parseFile } from './file-parse.ts'
 import { type FileReading, NONE, WatchedFile } from './file-reading.ts'
+import type { Instance } from './provider.ts'
 
 /** Milliseconds in which changes are gathered: the thread of requests wakes up once for all of them. */
 const TOGETHER = 50
@@ -21,6 +22,9 @@ export interface FileWatch {
 /** What the thread is told. */
 export type FileOrder = ({ readonly kind: 'watch' } & FileWatch) | { readonly kind: 'forget'; readonly file: number }
 
+/** An instance, or its place in the list that was told last. */
+export type ToldInstance = Instance | number
+
 /** What is told of a file, after WAIT also where nothing is new. */
 export interface FileAnswer {
   readonly file: number
@@ -28,16 +32,46 @@ export interface FileAnswer {
   readonly order: number
   /** Of its text; NONE where there is none. */
   readonly digest: string
-  /** The instances as JSON; null for those that were told last, and where there is a fault. */
+  /** ToldInstance[] as JSON; null for the same as last, and where there is a fault. */
   readonly instances: string | null
   /** Why it cannot be used, fit for a log; null where it can. */
   readonly fault: string | null
+}
+
+/** What there is to tell of a file: once it is another than `cursor` says. `known` is the digest that needs no instances. */
+async function look(
+  file: WatchedFile,
+  path: string,
+  service: string,
+  cursor: string | null,
+  known: string | null,
+  signal: AbortSignal,
+) {
+  const refused = (digest: string, fault: string) => ({ digest, instances: null, fault })
+  let reading: FileReading
+  try {
+    reading = cursor === null ? file.now() : await file.changed(cursor, signal)
+    if (reading.digest === known) return { digest: known, instances: null, fault: null }
+    // As broken as it was: that is told again.
+    if (reading.text === undefined) reading = file.now()
+  } catch (error) {
+    return refused(NONE, (error as Error).message)
+  }
+  const { text, digest } = reading
+  if (text == null) return refused(NONE, `there is no file ${path}`)
+  try {
+    return { digest, instances: parseFile(text, service), fault: null }
+  } catch (error) {
+    return refused(digest, `${path}:${(error as Error).message}`)
+  }
 }
 
 /** One file that is told of. */
 class Told {
   /** Digest of the text whose instances were told last; null before. */
   #known: string | null = null
+  /** Those instances as JSON, with their places. */
+  #places = new Map<string, number>()
   #abort = new AbortController()
 
   /** Tell of the file until `stop`, or until it is begun anew. */
@@ -47,11 +81,10 @@ class Told {
     this.#abort = abort
     const watched = new WatchedFile(path)
     for (let cursor: string | null = null; !abort.signal.aborted; ) {
-      const found = await this.#look(watched, path, service, cursor, abort.signal)
+      const { digest, instances, fault } = await look(watched, path, service, cursor, this.#known, abort.signal)
       if (abort.signal.aborted) break
-      if (found.instances !== null) this.#known = found.digest
-      cursor = found.digest
-      tell({ file, order, ...found })
+      cursor = digest
+      tell({ file, order, digest, instances: instances === null ? null : this.#told(digest, instances), fault })
     }
     watched.close()
   }
@@ -60,24 +93,17 @@ class Told {
     this.#abort.abort()
   }
 
-  async #look(file: WatchedFile, path: string, service: string, cursor: string | null, signal: AbortSignal) {
-    const refused = (digest: string, fault: string) => ({ digest, instances: null, fault })
-    let reading: FileReading
-    try {
-      reading = cursor === null ? file.now() : await file.changed(cursor, signal)
-      if (reading.digest === this.#known) return { digest: reading.digest, instances: null, fault: null }
-      // As broken as it was: that is told again.
-      if (reading.text === undefined) reading = file.now()
-    } catch (error) {
-      return refused(NONE, (error as Error).message)
-    }
-    const { text, digest } = reading
-    if (text == null) return refused(NONE, `there is no file ${path}`)
-    try {
-      return { digest, instances: JSON.stringify(parseFile(text, service)), fault: null }
-    } catch (error) {
-      return refused(digest, `${path}:${(error as Error).message}`)
-    }
+  /** What is told again is not read again by those who are told. */
+  #told(digest: string, instances: readonly Instance[]): string {
+    this.#known = digest
+    const places = new Map<string, number>()
+    const told = instances.map((instance, i) => {
+      const text = JSON.stringify(instance)
+      places.set(text, i)
+      return this.#places.get(text) ?? text
+    })
+    this.#places = places
+    return `[${told.join()}]`
   }
 }
 

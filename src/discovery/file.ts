@@ -3,9 +3,8 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { AnswerError } from './ask.ts'
 import { type FileListener, FileThread } from './file-thread.ts'
-import type { FileAnswer } from './file-worker.ts'
-import { type DiscoveryProvider, defineProvider, type Found, type Instance } from './provider.ts'
-import { reuse, sameInstance } from './same.ts'
+import type { FileAnswer, ToldInstance } from './file-worker.ts'
+import { type DiscoveryProvider, defineProvider, type Found } from './provider.ts'
 
 /** Options of `kind: file`. */
 export const fileOptions = z.strictObject({
@@ -25,9 +24,7 @@ class ServiceFile {
   order = 0
   /** What was told last of that order; null before. */
   answer: FileAnswer | null = null
-  /** Instances that were told, as long as nobody asked for them. */
-  unread: string | null = null
-  /** What was read last. */
+  /** What was found in it last; null before. */
   found: Found | null = null
   /** Those who wait for what is told next. */
   readonly waiting = new Set<Waiting>()
@@ -97,11 +94,6 @@ class FileRegistry implements DiscoveryProvider, FileListener {
     const { digest, fault } = known.answer!
     // It is watched on: whoever mends the file need not wait for a backoff.
     if (fault !== null) throw new AnswerError(fault, 0, digest)
-    if (known.unread !== null) {
-      const told = JSON.parse(known.unread) as Instance[]
-      known.unread = null
-      known.found = { instances: reuse(known.found?.instances ?? [], told, sameInstance), cursor: digest }
-    }
     return known.found!
   }
 
@@ -116,8 +108,13 @@ class FileRegistry implements DiscoveryProvider, FileListener {
   told(answer: FileAnswer): void {
     const known = this.#files.get(answer.file)
     if (known === undefined) return
-    // Whatever it answers, it is not told again.
-    if (answer.instances !== null) known.unread = answer.instances
+    if (answer.instances !== null) {
+      // Whatever order it answers, the next answer refers to it.
+      const told = JSON.parse(answer.instances) as ToldInstance[]
+      const before = known.found?.instances ?? []
+      const instances = told.map(one => (typeof one === 'number' ? before[one]! : one))
+      known.found = { instances, cursor: answer.digest }
+    }
     if (answer.order !== known.order) return
     known.answer = answer
     for (const { resolve } of known.waiting) resolve()
@@ -126,6 +123,7 @@ class FileRegistry implements DiscoveryProvider, FileListener {
   broke(error: Error): void {
     for (const known of this.#files.values()) {
       known.answer = null
+      known.found = null
       for (const { reject } of known.waiting) reject(error)
     }
   }

@@ -240,12 +240,11 @@ export class Poller {
     const before = this.#looked
     const find = finder(before.list, Object.is)
     const found = told.map(instance => before.found[find(instance)] ?? checkInstance(instance, options.linkLocal))
-    const good: Candidate[] = []
+    const good = found.filter(checked => typeof checked !== 'string')
     const faults: string[] = []
-    for (const [i, checked] of found.entries()) {
-      if (typeof checked !== 'string') good.push(checked)
-      else faults.push(`${String(told[i]!.host).slice(0, 100)}:${told[i]!.port} ${checked}`)
-    }
+    if (good.length < found.length)
+      for (const [i, { host, port }] of told.entries())
+        if (typeof found[i] === 'string') faults.push(`${String(host).slice(0, 100)}:${port} ${found[i]}`)
     const leftOut = firstFaults(faults)
     if (leftOut !== '' && leftOut !== this.#leftOut) {
       log.warn('discovery told instances that cannot be used', { registry, service, count: faults.length, leftOut })

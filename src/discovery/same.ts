@@ -56,3 +56,8 @@ export function reuse<T>(before: readonly T[], now: readonly T[], same: (a: T, b
   const find = finder(before, same)
   return now.map(one => before[find(one)] ?? one)
 }
+
+/** What passes of a list: the list itself where all of it does, as most often after a change. */
+export function passing<T>(list: readonly T[], test: (one: T, i: number) => boolean): readonly T[] {
+  return list.every(test) ? list : list.filter(test)
+}

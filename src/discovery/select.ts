@@ -2,7 +2,7 @@
 import { type EndpointFacts, parseHost } from '../http/address.ts'
 import { isPort } from './entry.ts'
 import type { Instance } from './provider.ts'
-import { finder } from './same.ts'
+import { finder, passing } from './same.ts'
 import { targetFault } from './target.ts'
 
 /** What an upstream says of the instances it wants. */
@@ -12,6 +12,9 @@ export interface Wanted {
   /** A port for all, the name of a port, or none: the registry's. */
   readonly port?: number | string | undefined
 }
+
+/** Among so many one is looked for without a table of them. */
+const FEW = 64
 
 /** An instance that may be used. */
 export interface Candidate {
@@ -107,7 +110,7 @@ export function select(told: readonly Candidate[], wanted: Wanted, before: reado
     if (port !== 0) found.push(before[find(candidate)] ?? new Chosen(candidate, port))
   }
   const ordered = sorted(found, byAddress)
-  const chosen = ordered.filter((one, i) => i === 0 || byAddress(ordered[i - 1]!, one) !== 0)
+  const chosen = passing(ordered, (one, i) => i === 0 || byAddress(ordered[i - 1]!, one) !== 0)
   const none = chosen.length === 0 && told.length > 0
   return { chosen, mismatch: none ? mismatchOf(told.length, labelled, wanted) : null }
 }
@@ -138,10 +141,13 @@ function mismatchOf(told: number, labelled: number, { labels, port }: Wanted): s
 export function toldOtherwise(told: readonly Candidate[], { port }: Wanted): (one: Chosen) => boolean {
   const key = (candidate: Candidate, at: number) =>
     candidate.instance.ports === undefined ? `${candidate.authority}:${at}` : candidate.host
-  // Made when something is missing: mostly nothing is.
+  const keyOf = (other: Candidate) => key(other, portOf(other.instance, port))
+  // Made when something is missing: mostly nothing is, and among a few one is soon found.
   let known: Set<string> | null = null
   return ({ candidate, port: at }) => {
-    known ??= new Set(told.map(other => key(other, portOf(other.instance, port))))
-    return known.has(key(candidate, at))
+    const own = key(candidate, at)
+    if (told.length <= FEW) return told.some(other => other.host === candidate.host && keyOf(other) === own)
+    known ??= new Set(told.map(keyOf))
+    return known.has(own)
   }
 }

@@ -1,6 +1,7 @@
 // A named group of endpoints with its balancer, its health and its settings.
 import { wheel } from '../clock.ts'
 import type { Poller } from '../discovery/poller.ts'
+import { passing } from '../discovery/same.ts'
 import type { Subscription } from '../discovery/service.ts'
 import { lookupAllowed } from '../discovery/target.ts'
 import type { View } from '../discovery/view.ts'
@@ -38,7 +39,7 @@ interface Legacy {
   readonly ejections: boolean
 }
 
-/** Up to so many endpoints each change is dealt with at once. */
+/** Up to so many endpoints each change is dealt with at once, and one is looked for without a table of them. */
 const SMALL = 64
 
 /** Lives across reloads for as long as its options stay the same. */
@@ -141,12 +142,11 @@ export class Upstream {
    * Set the endpoints: those known before keep their connections, numbers and health, those gone finish what they have.
    */
   update(facts: readonly EndpointFacts[]): void {
-    const known = new Map<string, Endpoint>()
-    for (const endpoint of this.endpoints) known.set(endpoint.address, endpoint)
+    const known = finder(this.endpoints)
     const next: Endpoint[] = []
     const fresh: Endpoint[] = []
     for (const one of facts) {
-      const kept = known.get(one.address)
+      const kept = known(one.address)
       if (kept === undefined) {
         const endpoint = new Endpoint(one, new Http1Pool(one.host, one.port, this.#transport), this.#passive)
         next.push(endpoint)
@@ -158,7 +158,7 @@ export class Upstream {
       this.#slowStart.apply(kept)
       next.push(kept)
     }
-    const gone = without(this.endpoints, next, next.length - fresh.length)
+    const gone = next.length - fresh.length < this.endpoints.length ? without(this.endpoints, next) : []
     this.endpoints = next
     for (const endpoint of fresh) {
       if (this.#warm) this.#slowStart.begin(endpoint)
@@ -212,8 +212,8 @@ export class Upstream {
 
   /** Deal anew among those that may be used. */
   #rebuild(): void {
-    const open = this.endpoints.filter(endpoint => endpoint.weight > 0)
-    const healthy = open.filter(endpoint => endpoint.health.usable)
+    const open = passing(this.endpoints, endpoint => endpoint.weight > 0)
+    const healthy = passing(open, endpoint => endpoint.health.usable)
     const panicBelow = this.options.health?.panicBelow ?? 0
     // Divided, as the option was: a product of the two may be a little more than the whole number that it stands for.
     const panic = healthy.length / open.length < panicBelow
@@ -298,9 +298,17 @@ export class Upstream {
   }
 }
 
-/** Of some endpoints those that are not among the others, which have so many of them. */
-function without(endpoints: readonly Endpoint[], others: readonly Endpoint[], kept: number): readonly Endpoint[] {
-  if (kept === endpoints.length) return []
+/** Finds one of them by its address. */
+function finder(endpoints: readonly Endpoint[]): (address: string) => Endpoint | undefined {
+  if (endpoints.length <= SMALL) return address => endpoints.find(endpoint => endpoint.address === address)
+  const known = new Map<string, Endpoint>()
+  for (const endpoint of endpoints) known.set(endpoint.address, endpoint)
+  return address => known.get(address)
+}
+
+/** Of some endpoints those that are not among the others. */
+function without(endpoints: readonly Endpoint[], others: readonly Endpoint[]): readonly Endpoint[] {
+  if (others.length <= SMALL) return endpoints.filter(endpoint => !others.includes(endpoint))
   const there = new Set(others)
   return endpoints.filter(endpoint => !there.has(endpoint))
 }

@@ -1,4 +1,5 @@
 // Smooth weighted round robin: the order of nginx's algorithm, played from a schedule that is made once per set of endpoints.
+import { passing } from '../../discovery/same.ts'
 import type { Endpoint } from '../endpoint.ts'
 import type { Balancer } from './balancer.ts'
 
@@ -107,7 +108,7 @@ export class RoundRobin implements Balancer {
 
   constructor(endpoints: readonly Endpoint[], previous: Balancer | null = null) {
     this.endpoints = endpoints
-    const usable = endpoints.filter(endpoint => endpoint.share > 0)
+    const usable = passing(endpoints, endpoint => endpoint.share > 0)
     this.#usable = usable
     const even = usable.every(endpoint => endpoint.share === usable[0]!.share)
     this.#order = even ? null : smoothSchedule(usable.map(endpoint => endpoint.share))

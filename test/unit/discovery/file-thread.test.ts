@@ -62,20 +62,23 @@ t.test('a file is told of as it is, and on from change to change, though nobody 
     t.match(answers[i], { file: 1, order: 1, fault: null })
     t.match(answers[i]!.instances, `10.0.0.${i}`)
   }
+  replaceFile(path, '["10.0.0.4:80", "10.0.0.3:80", "10.0.0.3:80"]')
+  await heardOf(5)
+  t.match(answers[4]!.instances, /^\[\{"host":"10\.0\.0\.4",[^[\]]*\},0,0\]$/, 'what was told is told by its place')
   // Begun anew, what was told is not told again.
   watch(1, path, 2)
-  await heardOf(5)
-  t.match(answers[4], { file: 1, order: 2, digest: answers[3]!.digest, instances: null, fault: null })
+  await heardOf(6)
+  t.match(answers[5], { file: 1, order: 2, digest: answers[4]!.digest, instances: null, fault: null })
   thread.forget(1)
   replaceFile(path, '[]')
   const other = join(folder, 'b.json')
   writeFileSync(other, '[]')
   watch(2, other)
-  await heardOf(6)
-  replaceFile(other, '["10.0.0.9:80"]')
   await heardOf(7)
+  replaceFile(other, '["10.0.0.9:80"]')
+  await heardOf(8)
   t.same(
-    answers.slice(5).map(({ file }) => file),
+    answers.slice(6).map(({ file }) => file),
     [2, 2],
     'the one that is forgotten is not told of',
   )
