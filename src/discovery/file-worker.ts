@@ -38,50 +38,29 @@ export interface FileAnswer {
   readonly fault: string | null
 }
 
-/** What there is to tell of a file: once it is another than `cursor` says. `known` is the digest that needs no instances. */
-async function look(
-  file: WatchedFile,
-  path: string,
-  service: string,
-  cursor: string | null,
-  known: string | null,
-  signal: AbortSignal,
-) {
-  const refused = (digest: string, fault: string) => ({ digest, instances: null, fault })
-  let reading: FileReading
-  try {
-    reading = cursor === null ? file.now() : await file.changed(cursor, signal)
-    if (reading.digest === known) return { digest: known, instances: null, fault: null }
-    // As broken as it was: that is told again.
-    if (reading.text === undefined) reading = file.now()
-  } catch (error) {
-    return refused(NONE, (error as Error).message)
-  }
-  const { text, digest } = reading
-  if (text == null) return refused(NONE, `there is no file ${path}`)
-  try {
-    return { digest, instances: parseFile(text, service), fault: null }
-  } catch (error) {
-    return refused(digest, `${path}:${(error as Error).message}`)
-  }
-}
-
 /** One file that is told of. */
 class Told {
+  readonly #path: string
+  readonly #service: string
   /** Digest of the text whose instances were told last; null before. */
   #known: string | null = null
   /** Those instances as JSON, with their places. */
   #places = new Map<string, number>()
   #abort = new AbortController()
 
+  constructor({ path, service }: FileWatch) {
+    this.#path = path
+    this.#service = service
+  }
+
   /** Tell of the file until `stop`, or until it is begun anew. */
-  async watch({ file, path, service, order }: FileWatch, tell: (answer: FileAnswer) => void): Promise<void> {
+  async watch({ file, order }: FileWatch, tell: (answer: FileAnswer) => void): Promise<void> {
     this.stop()
     const abort = new AbortController()
     this.#abort = abort
-    const watched = new WatchedFile(path)
-    for (let cursor: string | null = null; !abort.signal.aborted; ) {
-      const { digest, instances, fault } = await look(watched, path, service, cursor, this.#known, abort.signal)
+    const watched = new WatchedFile(this.#path)
+    for (let cursor: string | null = null; ; ) {
+      const { digest, instances, fault } = await this.#look(watched, cursor, abort.signal)
       if (abort.signal.aborted) break
       cursor = digest
       tell({ file, order, digest, instances: instances === null ? null : this.#told(digest, instances), fault })
@@ -93,7 +72,28 @@ class Told {
     this.#abort.abort()
   }
 
-  /** What is told again is not read again by those who are told. */
+  /** What there is to tell, once the file is another than `cursor` says. */
+  async #look(watched: WatchedFile, cursor: string | null, signal: AbortSignal) {
+    const refused = (digest: string, fault: string) => ({ digest, instances: null, fault })
+    let reading: FileReading
+    try {
+      reading = cursor === null ? watched.now() : await watched.changed(cursor, signal)
+      if (reading.digest === this.#known) return { digest: reading.digest, instances: null, fault: null }
+      // As broken as it was: that is told again.
+      if (reading.text === undefined) reading = watched.now()
+    } catch (error) {
+      return refused(NONE, (error as Error).message)
+    }
+    const { text, digest } = reading
+    if (text == null) return refused(NONE, `there is no file ${this.#path}`)
+    try {
+      return { digest, instances: parseFile(text, this.#service), fault: null }
+    } catch (error) {
+      return refused(digest, `${this.#path}:${(error as Error).message}`)
+    }
+  }
+
+  /** The instances as JSON. What is told again is not read again by those who are told. */
   #told(digest: string, instances: readonly Instance[]): string {
     this.#known = digest
     const places = new Map<string, number>()
@@ -119,7 +119,7 @@ function main(port: NonNullable<typeof parentPort>): void {
   }
 
   function watch(order: FileWatch): void {
-    const file = files.get(order.file) ?? new Told()
+    const file = files.get(order.file) ?? new Told(order)
     files.set(order.file, file)
     let first = true
     void file.watch(order, answer => {

@@ -35,16 +35,16 @@ class ServiceFile {
   }
 
   /** Resolves with what is told next; rejects when the thread breaks, and with the signal's reason when it is aborted. */
-  next(signal: AbortSignal): Promise<void> {
+  next(signal: AbortSignal): Promise<FileAnswer> {
     return new Promise((resolve, reject) => {
       const settled = () => {
         signal.removeEventListener('abort', stop)
         this.waiting.delete(waiting)
       }
       const waiting = {
-        resolve: () => {
+        resolve: (answer: FileAnswer) => {
           settled()
-          resolve()
+          resolve(answer)
         },
         reject: (error: Error) => {
           settled()
@@ -59,7 +59,7 @@ class ServiceFile {
 }
 
 interface Waiting {
-  resolve(): void
+  resolve(answer: FileAnswer): void
   reject(error: Error): void
 }
 
@@ -80,29 +80,30 @@ class FileRegistry implements DiscoveryProvider, FileListener {
   async poll(service: string, cursor: string | null, signal: AbortSignal): Promise<Found> {
     signal.throwIfAborted()
     const known = this.#services.get(service) ?? this.#open(service)
+    let { answer } = known
     if (cursor === null) {
       // Unlike waits for a change this keeps the process alive.
       this.#thread.hold()
       try {
-        await this.#now(known, service, signal)
+        answer = await this.#now(known, service, signal)
       } finally {
         this.#thread.release()
       }
-    } else if (known.answer === null) await this.#now(known, service, signal)
+    } else if (answer === null) answer = await this.#now(known, service, signal)
     // What was told since the poll before is told at once.
-    else if (known.answer.digest === cursor) await known.next(signal)
-    const { digest, fault } = known.answer!
+    else if (answer.digest === cursor) answer = await known.next(signal)
+    const { digest, fault } = answer
     // It is watched on: whoever mends the file need not wait for a backoff.
     if (fault !== null) throw new AnswerError(fault, 0, digest)
     return known.found!
   }
 
   /** Have it watched anew, beginning with what it is now. */
-  async #now(known: ServiceFile, service: string, signal: AbortSignal): Promise<void> {
+  #now(known: ServiceFile, service: string, signal: AbortSignal): Promise<FileAnswer> {
     const { file, path } = known
     known.answer = null
     this.#thread.watch({ file, path, service, order: ++known.order })
-    await known.next(signal)
+    return known.next(signal)
   }
 
   told(answer: FileAnswer): void {
@@ -117,7 +118,7 @@ class FileRegistry implements DiscoveryProvider, FileListener {
     }
     if (answer.order !== known.order) return
     known.answer = answer
-    for (const { resolve } of known.waiting) resolve()
+    for (const { resolve } of known.waiting) resolve(answer)
   }
 
   broke(error: Error): void {

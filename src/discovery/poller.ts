@@ -4,11 +4,10 @@ import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { countPoll } from '../metrics.ts'
 import { AnswerError } from './ask.ts'
-import { firstFaults } from './entry.ts'
+import { Checker } from './checker.ts'
 import { afterAnswer, afterFailure, BURST, GAP, LEAST_WAIT, type Pace, realPace } from './pace.ts'
 import { type DiscoveryProvider, type Found, type Instance, WAIT } from './provider.ts'
-import { finder, reuse, sameInstance } from './same.ts'
-import { type Candidate, checkInstance, inOrder, type Wanted } from './select.ts'
+import type { Candidate, Wanted } from './select.ts'
 import { Service, type Subscription } from './service.ts'
 import type { StateFile } from './state.ts'
 
@@ -39,15 +38,6 @@ export interface PollerParts {
 /** Of more instances than this reading, checking and using them are turns of the event loop of their own. */
 const SMALL = 1_000
 
-/** A list that was looked at. */
-interface Looked {
-  readonly list: readonly Instance[]
-  /** What was found of each. */
-  readonly found: readonly (Candidate | string)[]
-  /** What may be used of it, in the order of addresses. */
-  readonly usable: readonly Candidate[]
-}
-
 /** See the head of this file. Runs from `start` to `close`. */
 export class Poller {
   readonly service: string
@@ -60,6 +50,7 @@ export class Poller {
   #becomeReady!: () => void
   readonly #parts: Omit<PollerParts, 'before'>
   readonly #pace: Pace
+  readonly #checker: Checker
   readonly #service: Service
   readonly #stop = new AbortController()
   /** Of one poll after the other, until one takes too long: a service that changes is to leave little behind. */
@@ -67,9 +58,6 @@ export class Poller {
   /** Time of the last good answer by the pace's clock; NaN before. */
   #answeredAt = Number.NaN
   #failures = 0
-  #leftOut = ''
-  /** The list that was looked at last: neither it nor an instance of it is looked at again. */
-  #looked: Looked = { list: [], found: [], usable: [] }
   /** Until it is used, or the registry answers. */
   #before: readonly Instance[] | null
   #recalled = false
@@ -83,6 +71,7 @@ export class Poller {
     this.#parts = rest
     this.#pace = pace
     this.#before = before
+    this.#checker = new Checker(registry, service, options, log)
     this.#service = new Service({ registry, service, options, log, pace, signal, changed: () => this.keep() })
     this.ready = new Promise(resolve => {
       this.#becomeReady = resolve
@@ -206,10 +195,9 @@ export class Poller {
 
   /** What may be used of a new answer. Rejects when there are too many. */
   async #read(instances: readonly Instance[]): Promise<readonly Candidate[]> {
-    if (instances === this.#looked.list) return this.#looked.usable
     const large = instances.length > SMALL
     if (large) await setImmediate()
-    const told = this.#checked(instances)
+    const told = this.#checker.check(instances)
     if (large) await setImmediate()
     return told
   }
@@ -230,29 +218,6 @@ export class Poller {
     if (first || changed || this.#stateFails) this.keep()
     countPoll(registry, changed ? 'changed' : 'same')
     return changed
-  }
-
-  /** Without what must not be used, in the order of addresses. Throws when there are too many. */
-  #checked(told: readonly Instance[]): readonly Candidate[] {
-    const { registry, service, options, log } = this.#parts
-    if (told.length > options.maxInstances)
-      throw new AnswerError(`${told.length} instances are more than \`maxInstances\` (${options.maxInstances})`)
-    const before = this.#looked
-    const find = finder(before.list, Object.is)
-    const found = told.map(instance => before.found[find(instance)] ?? checkInstance(instance, options.linkLocal))
-    const good = found.filter(checked => typeof checked !== 'string')
-    const faults: string[] = []
-    if (good.length < found.length)
-      for (const [i, { host, port }] of told.entries())
-        if (typeof found[i] === 'string') faults.push(`${String(host).slice(0, 100)}:${port} ${found[i]}`)
-    const leftOut = firstFaults(faults)
-    if (leftOut !== '' && leftOut !== this.#leftOut) {
-      log.warn('discovery told instances that cannot be used', { registry, service, count: faults.length, leftOut })
-    }
-    this.#leftOut = leftOut
-    const usable = reuse(this.#service.told, inOrder(good), (a, b) => sameInstance(a.instance, b.instance))
-    this.#looked = { list: told, found, usable }
-    return usable
   }
 
   async #failed(error: unknown): Promise<void> {
@@ -277,7 +242,7 @@ export class Poller {
     try {
       const found = before ?? (await state?.read()) ?? null
       if (found === null || found.length === 0) return
-      const instances = this.#checked(found)
+      const instances = this.#checker.check(found)
       this.fromState = true
       this.#service.take(instances)
       const when = before === null ? 'start' : 'reload'

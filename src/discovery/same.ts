@@ -1,4 +1,4 @@
-// What two answers of a registry have in common: what is told again stays the object that it was.
+// What is told again stays the object that it was, and a list stays the list where nothing of it changes.
 import type { Instance } from './provider.ts'
 
 /** What is told again is looked for so far behind what was found last: registries keep their order. */

@@ -10,6 +10,7 @@ import { type CertificateFiles, readCertificates, secureContext } from '../http/
 import type { Log } from '../log.ts'
 import type { Balancer, MakeBalancer } from './balance/balancer.ts'
 import { Endpoint } from './endpoint.ts'
+import { finder, without } from './endpoints.ts'
 import { ActiveHealth } from './health/active.ts'
 import type { ActiveState } from './health/health.ts'
 import { PassiveHealth } from './health/passive.ts'
@@ -39,7 +40,7 @@ interface Legacy {
   readonly ejections: boolean
 }
 
-/** Up to so many endpoints each change is dealt with at once, and one is looked for without a table of them. */
+/** Up to so many endpoints each change is dealt with at once. */
 const SMALL = 64
 
 /** Lives across reloads for as long as its options stay the same. */
@@ -296,19 +297,4 @@ export class Upstream {
     this.#slowStart.close()
     for (const endpoint of this.endpoints) endpoint.pool.close()
   }
-}
-
-/** Finds one of them by its address. */
-function finder(endpoints: readonly Endpoint[]): (address: string) => Endpoint | undefined {
-  if (endpoints.length <= SMALL) return address => endpoints.find(endpoint => endpoint.address === address)
-  const known = new Map<string, Endpoint>()
-  for (const endpoint of endpoints) known.set(endpoint.address, endpoint)
-  return address => known.get(address)
-}
-
-/** Of some endpoints those that are not among the others. */
-function without(endpoints: readonly Endpoint[], others: readonly Endpoint[]): readonly Endpoint[] {
-  if (others.length <= SMALL) return endpoints.filter(endpoint => !others.includes(endpoint))
-  const there = new Set(others)
-  return endpoints.filter(endpoint => !there.has(endpoint))
 }
