@@ -21,7 +21,13 @@ setFlagsFromString('--no-allocation-site-pretenuring')
 
 // Whoever sets a size of their own knows better.
 const options = [...process.execArgv, process.env.NODE_OPTIONS ?? '']
-if (!options.some(option => /semi[-_]space/.test(option))) {
+const chosen = (what: RegExp) => options.some(option => what.test(option))
+
+// A full collection marks all that lives, which holds up requests: not before there is as much again, instead of 8 MiB more
+// (docs/decisions/0015).
+if (!chosen(/heap[-_]growing/)) setFlagsFromString('--heap-growing-percent=100')
+
+if (!chosen(/semi[-_]space/)) {
   // What is loaded at the start lives on, which V8 takes as a reason to let the young generation grow.
   setGrowth(1)
   // The heap of a new thread makes V8 set it to 2 for all of them.
