@@ -1,5 +1,6 @@
 // Both ends of the discovery soak's traffic, in a process that does nothing else: a service that answers at every address of
-// the loopback, and clients that ask at a steady rate. Says its port, then takes orders and answers each with what came of it.
+// the loopback, and clients that ask again right away, or at a steady rate. Says its port, then takes orders and answers each
+// with what came of it.
 import { Agent, createServer, request } from 'node:http'
 
 /**
@@ -34,7 +35,7 @@ async function traffic({ port, seconds, clients, services, pace }) {
       if (status === 200) times.push(performance.now() - began)
       else failures++
       // Never in step with the others: twenty at once would wait for each other.
-      await new Promise(done => setTimeout(done, pace * 2 * Math.random()))
+      if (pace > 0) await new Promise(done => setTimeout(done, pace * 2 * Math.random()))
     }
   }
   await Promise.all(Array.from({ length: clients }, (_, n) => client(n)))
