@@ -59,6 +59,8 @@ export class FileThread {
     const answer = this.#answers.shift()
     this.#passing = this.#answers.length > 0 ? setImmediate(this.#pass) : null
     if (answer !== undefined) this.#listener.told(answer)
+    // More would add up here while this thread has no time for it.
+    if (this.#passing === null) this.#tell({ kind: 'taken' })
   }
 
   #start(): Worker {

@@ -1,5 +1,5 @@
 // The thread that the files of one registry are watched, read and parsed in: what that takes holds up no request.
-import { parentPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { parseFile } from './file-parse.ts'
 import { type FileReading, NONE, WatchedFile } from './file-reading.ts'
 import type { Instance } from './provider.ts'
@@ -19,8 +19,11 @@ export interface FileWatch {
   readonly order: number
 }
 
-/** What the thread is told. */
-export type FileOrder = ({ readonly kind: 'watch' } & FileWatch) | { readonly kind: 'forget'; readonly file: number }
+/** What the thread is told; `taken`: that all it told was dealt with. */
+export type FileOrder =
+  | ({ readonly kind: 'watch' } & FileWatch)
+  | { readonly kind: 'forget'; readonly file: number }
+  | { readonly kind: 'taken' }
 
 /** An instance, or its place in the list that was told last. */
 export type ToldInstance = Instance | number
@@ -53,8 +56,8 @@ class Told {
     this.#service = service
   }
 
-  /** Tell of the file until `stop`, or until it is begun anew. */
-  async watch({ file, order }: FileWatch, tell: (answer: FileAnswer) => void): Promise<void> {
+  /** Tell of the file until `stop`, or until it is begun anew. It is looked at again once what was found is on its way. */
+  async watch({ file, order }: FileWatch, tell: (answer: FileAnswer) => Promise<void>): Promise<void> {
     this.stop()
     const abort = new AbortController()
     this.#abort = abort
@@ -63,7 +66,7 @@ class Told {
       const { digest, instances, fault } = await this.#look(watched, cursor, abort.signal)
       if (abort.signal.aborted) break
       cursor = digest
-      tell({ file, order, digest, instances: instances === null ? null : this.#told(digest, instances), fault })
+      await tell({ file, order, digest, instances: instances === null ? null : this.#told(digest, instances), fault })
     }
     watched.close()
   }
@@ -107,30 +110,59 @@ class Told {
   }
 }
 
-function main(port: NonNullable<typeof parentPort>): void {
-  const files = new Map<number, Told>()
-  let answers: FileAnswer[] = []
-  let soon: NodeJS.Timeout | undefined
-  const post = () => {
-    clearTimeout(soon)
-    soon = undefined
-    port.postMessage(answers)
-    answers = []
+/** Answers on their way: those of some moments in one message, and no other message before that is taken. */
+class Post {
+  readonly #port: MessagePort
+  readonly #answers: { readonly answer: FileAnswer; readonly sent: () => void }[] = []
+  #soon: NodeJS.Timeout | undefined
+  #free = true
+
+  constructor(port: MessagePort) {
+    this.#port = port
   }
+
+  /** Resolves once it is sent, within `ms` where the others are taken: of each file one answer waits at the most. */
+  send(answer: FileAnswer, ms: number): Promise<void> {
+    return new Promise(sent => {
+      if (this.#answers.push({ answer, sent }) >= MOST) this.#send()
+      else this.#soon ??= setTimeout(() => this.#send(), ms)
+    })
+  }
+
+  taken(): void {
+    this.#free = true
+    if (this.#soon === undefined) this.#send()
+  }
+
+  #send(): void {
+    clearTimeout(this.#soon)
+    this.#soon = undefined
+    if (!this.#free || this.#answers.length === 0) return
+    this.#free = false
+    const some = this.#answers.splice(0, MOST)
+    this.#port.postMessage(some.map(({ answer }) => answer))
+    for (const { sent } of some) sent()
+  }
+}
+
+function main(port: MessagePort): void {
+  const files = new Map<number, Told>()
+  const post = new Post(port)
 
   function watch(order: FileWatch): void {
     const file = files.get(order.file) ?? new Told(order)
     files.set(order.file, file)
     let first = true
     void file.watch(order, answer => {
-      if (answers.push(answer) === MOST) post()
-      else soon ??= setTimeout(post, first ? 0 : TOGETHER)
+      const ms = first ? 0 : TOGETHER
       first = false
+      return post.send(answer, ms)
     })
   }
 
   port.on('message', (order: FileOrder) => {
     if (order.kind === 'watch') watch(order)
+    else if (order.kind === 'taken') post.taken()
     else {
       files.get(order.file)?.stop()
       files.delete(order.file)

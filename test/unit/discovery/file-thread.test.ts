@@ -49,6 +49,34 @@ function begin(t: Test, memory?: number) {
   return { thread, folder, answers, turns, errors, heardOf, watch }
 }
 
+t.test('what changes while nobody takes what is told does not add up', async t => {
+  const folder = temporaryFolder(t, 'file-thread')
+  const path = join(folder, 'a.json')
+  writeFileSync(path, '["10.0.0.1:80"]')
+  const told: string[] = []
+  const done = new Promise<void>(resolve => {
+    const thread = new FileThread({
+      told({ instances }) {
+        told.push(/"10\.0\.0\.(\d)"/.exec(instances!)![1]!)
+        if (told.at(-1) === '4') resolve()
+        if (told.length > 1) return
+        // This thread stands still; a file counts as changed after 100 ms.
+        for (const i of [2, 3, 4]) {
+          replaceFile(path, `["10.0.0.${i}:80"]`)
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300)
+        }
+      },
+      broke() {},
+    })
+    t.teardown(() => thread.close())
+    thread.hold()
+    thread.watch({ file: 1, path, service: 'a', order: 1 })
+  })
+  await within(10_000, done, () => `was told ${told}`)
+  // The second was on its way; what stands in the file when that was taken is told next.
+  t.ok(told.length <= 3, `told ${told}`)
+})
+
 t.test('a file is told of as it is, and on from change to change, though nobody asks again', async t => {
   const { thread, folder, answers, heardOf, watch } = begin(t)
   const path = join(folder, 'a.json')
